@@ -1,0 +1,63 @@
+"""Engines, session factories and the one way to open a transaction."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from sqlalchemy import create_engine, func, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.db import embedded
+from app.settings import Settings
+
+SessionFactory = sessionmaker[Session]
+
+CONNECT_TIMEOUT_SECONDS = 5
+POOL_TIMEOUT_SECONDS = 5
+STATEMENT_TIMEOUT_MS = 30_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
+
+
+def database_url_of(settings: Settings) -> str:
+    """Return DATABASE_URL, or start (or attach to) the embedded PostgreSQL and return its URL.
+
+    Raises EmbeddedPostgresUnavailable when there is neither.
+    """
+    return settings.database_url or embedded.database_url(settings.data_dir)
+
+
+def create_sessions(database_url: str, *, pool_size: int = 10, max_overflow: int = 10) -> SessionFactory:
+    """Return a session factory over a new connection pool. Connects to nothing yet.
+
+    Connections are tested before use, so a restarted database costs a reconnection, not an error.
+    """
+    options = (
+        f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}"
+        f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
+    )
+    engine = create_engine(
+        database_url,
+        pool_size=pool_size,
+        max_overflow=max_overflow,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "application_name": "push-notification-service",
+            "options": options,
+            "keepalives_idle": 30,
+        },
+    )
+    return sessionmaker(engine, expire_on_commit=False, autoflush=False)
+
+
+@contextmanager
+def transaction(sessions: SessionFactory) -> Iterator[Session]:
+    """Run the block in one transaction: committed at its end, rolled back if it raises."""
+    with sessions() as session, session.begin():
+        yield session
+
+
+def database_now(session: Session) -> datetime:
+    """Return the database's clock (its transaction start), the one clock all processes share."""
+    return session.scalars(select(func.now())).one()

@@ -1,0 +1,196 @@
+"""Every environment variable of the service, typed, with units in the names.
+
+Nothing else reads the environment. `.env.example` lists the same variables with the same defaults; a test
+compares the two.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from limits import parse as parse_rate
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.development_secrets import development_secret
+
+MIN_SECRET_LENGTH = 32  # bytes of an HS256 key, RFC 7518 section 3.2
+
+
+class Environment(StrEnum):
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class WorkerMode(StrEnum):
+    EMBEDDED = "embedded"
+    EXTERNAL = "external"
+
+
+class SenderKind(StrEnum):
+    CURL = "curl"
+    PYWEBPUSH = "pywebpush"
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used; the message names each variable and what to do."""
+
+
+def _split_commas(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _check_rate(value: str) -> str:
+    try:
+        parse_rate(value)
+    except ValueError as error:
+        raise ValueError("must look like 100/hour, 10/minute or 5/second") from error
+    return value
+
+
+def _known_log_level(value: str) -> str:
+    level = value.upper()
+    if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+    return level
+
+
+def _postgresql_url(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if not separator or scheme not in {"postgresql", "postgres", "postgresql+psycopg2"}:
+        raise ValueError("must be a postgresql:// URL")
+    return f"postgresql+psycopg2://{rest}"
+
+
+def _redis_url(value: str) -> str:
+    if value.partition("://")[0] not in {"redis", "rediss", "valkey", "valkeys"}:
+        raise ValueError("must be a redis:// or rediss:// URL")
+    return value
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+Rate = Annotated[str, AfterValidator(_check_rate)]
+PostgresUrl = Annotated[str, AfterValidator(_postgresql_url)]
+
+
+class Settings(BaseSettings):
+    """The service's configuration. An empty variable counts as unset."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    environment: Environment = Environment.DEVELOPMENT
+    log_level: Annotated[str, AfterValidator(_known_log_level)] = "INFO"
+    data_dir: Path = Path(".data")
+    site_url: str | None = None
+    asset_base_url: str | None = None
+
+    database_url: PostgresUrl | None = None
+    database_read_url: PostgresUrl | None = None
+    redis_url: Annotated[str, AfterValidator(_redis_url)] | None = None
+    broker_url: str | None = None
+
+    secret_key: SecretStr | None = None
+    api_key: SecretStr | None = None
+    jwt_secret_key: SecretStr | None = None
+    jwt_secret_key_previous: SecretStr | None = None
+    jwt_public_key: str | None = None
+    jwt_algorithms: CommaSeparated = ("HS256",)
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+
+    vapid_private_key: SecretStr | None = None
+    vapid_public_key: str | None = None
+    vapid_subject: str = "mailto:admin@example.com"
+
+    push_sender: SenderKind = SenderKind.CURL
+    push_extra_hosts: CommaSeparated = ()
+    push_ca_file: Path | None = None
+    push_allow_loopback: bool = False
+    push_default_ttl_seconds: Annotated[int, Field(ge=0, le=28 * 24 * 3600)] = 4 * 24 * 3600
+    inline_max_recipients: Annotated[int, Field(ge=0)] = 1000
+    inline_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5
+    worker_mode: WorkerMode = WorkerMode.EMBEDDED
+    log_retention_days: Annotated[int, Field(ge=1)] = 90
+
+    rate_limit_subscription: Rate = "100/hour"
+    rate_limit_notification: Rate = "50/hour"
+    rate_limit_analytics: Rate = "200/hour"
+    cors_allowed_origins: CommaSeparated = ()
+    trusted_proxies: CommaSeparated = ()
+
+    sentry_dsn: str | None = None
+    prometheus_metrics_enabled: bool = True
+    worker_metrics_port: Annotated[int, Field(ge=1, le=65535)] = 8002
+
+    @property
+    def is_production(self) -> bool:
+        return self.environment is Environment.PRODUCTION
+
+    @model_validator(mode="after")
+    def _refuse_an_unsafe_production(self) -> Self:
+        if self.is_production:
+            problems = [problem for check, problem in _PRODUCTION_RULES if check(self)]
+            if problems:
+                raise ValueError("not safe for production: " + "; ".join(problems))
+        return self
+
+    @model_validator(mode="after")
+    def _fill_development_secrets(self) -> Self:
+        if not self.is_production:
+            for name in ("secret_key", "api_key", "jwt_secret_key"):
+                if getattr(self, name) is None:
+                    secret = development_secret(self.data_dir, name.replace("_", "-"))
+                    object.__setattr__(self, name, SecretStr(secret))
+        return self
+
+
+def _is_weak(secret: SecretStr | None, minimum: int) -> bool:
+    return secret is None or len(secret.get_secret_value()) < minimum
+
+
+_PRODUCTION_RULES: list[tuple[Callable[[Settings], bool], str]] = [
+    (lambda s: s.database_url is None, "set DATABASE_URL (the embedded PostgreSQL is for development)"),
+    (lambda s: _is_weak(s.secret_key, MIN_SECRET_LENGTH), "set SECRET_KEY to at least 32 random characters"),
+    (lambda s: _is_weak(s.api_key, 16), "set API_KEY to at least 16 random characters"),
+    (
+        lambda s: s.jwt_public_key is None and _is_weak(s.jwt_secret_key, MIN_SECRET_LENGTH),
+        "set JWT_SECRET_KEY to at least 32 random characters, or JWT_PUBLIC_KEY",
+    ),
+    (
+        lambda s: s.vapid_subject == Settings.model_fields["vapid_subject"].default,
+        "set VAPID_SUBJECT to an address where push services can reach you (mailto:you@yourdomain)",
+    ),
+    (lambda s: s.push_allow_loopback, "PUSH_ALLOW_LOOPBACK is a development setting"),
+    (
+        lambda s: any(url and not url.startswith("https://") for url in (s.site_url, s.asset_base_url)),
+        "SITE_URL and ASSET_BASE_URL must be https",
+    ),
+    (
+        lambda s: any(not origin.startswith("https://") for origin in s.cors_allowed_origins),
+        "CORS_ALLOWED_ORIGINS must be https origins, without *",
+    ),
+]
+
+
+def load_settings() -> Settings:
+    """Read the environment and `.env`. Raises SettingsError with one line per variable at fault."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in item['loc']).upper() or 'SETTINGS'}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        ]
+        raise SettingsError("The configuration cannot be used.\n" + "\n".join(lines)) from None
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Return this process's settings, read once."""
+    return load_settings()
