@@ -1,0 +1,10 @@
+"""Identifiers of rows: UUIDv7, so that what was made later sorts later."""
+
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+
+def new_id() -> UUID:
+    """Return a new UUIDv7 (RFC 9562 section 5.7)."""
+    return uuid7()
