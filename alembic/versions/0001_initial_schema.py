@@ -1,7 +1,7 @@
 """0001: the initial schema.
 
-Why: every table carries its tenant from the start, and the ledger its partitions; both are hard to add later.
-Safe: creates only tables named push_*; nothing else in a shared database is touched. Reversible: the downgrade
+Why: every table carries its tenant from the start, and the ledger its partitions; both are hard to add
+later. Safe: creates only tables named push_*; nothing else in a shared database is touched. The downgrade
 drops them, and with them the audience.
 """
 
