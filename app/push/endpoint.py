@@ -1,0 +1,187 @@
+"""Which endpoints we post to, decided from the URL alone; the addresses behind a name are address.py's.
+
+An endpoint is hostile input: whoever subscribes chooses it, and we then post to it from inside our network.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import SplitResult, urlsplit
+
+MAX_ENDPOINT_CHARACTERS = 2048
+
+_HTTPS_PORT = 443
+_DEFAULT_PORTS = {"https": _HTTPS_PORT, "http": 80}
+# RFC 3986's characters: unreserved, reserved and the percent sign. Anything else (a backslash, a tab, a
+# caret) is where two URL parsers disagree about the host.
+_URL_CHARACTERS = frozenset(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?#[]@!$&'()*+,;=%"
+)
+_LABEL_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+class PushServiceKind(StrEnum):
+    """Whose rules a push service follows; OTHER is one of the operator's, or a simulator on loopback."""
+
+    FCM = "fcm"
+    MOZILLA = "mozilla"
+    APPLE = "apple"
+    WNS = "wns"
+    OTHER = "other"
+
+
+_KNOWN_HOSTS = {
+    "fcm.googleapis.com": PushServiceKind.FCM,
+    "jmt17.google.com": PushServiceKind.FCM,
+    "updates.push.services.mozilla.com": PushServiceKind.MOZILLA,
+}
+_KNOWN_PARENTS = {
+    ".push.apple.com": PushServiceKind.APPLE,
+    ".notify.windows.com": PushServiceKind.WNS,
+}
+
+
+class EndpointNotAllowed(ValueError):
+    """The endpoint is not an https URL of a push service we know.
+
+    The message may be shown: it names the host only.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedEndpoint:
+    """An endpoint that the policy allows.
+
+    `endpoint` is canonical (scheme and host in lower case, no default port), `origin` is the VAPID audience,
+    and `host` is bare: an IPv6 address stands without its brackets.
+    """
+
+    endpoint: str
+    origin: str
+    host: str
+    port: int
+    service: PushServiceKind
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointPolicy:
+    """The push services we post to: the four known ones, the operator's own, and loopback in development."""
+
+    extra_hosts: frozenset[str] = frozenset()
+    allow_loopback: bool = False
+
+    def check(self, endpoint: str) -> CheckedEndpoint:
+        """Return the endpoint taken apart. Raises EndpointNotAllowed with what the caller can do about it."""
+        url = _split(endpoint)
+        host, port = _host_and_port(url)
+        if self.allow_loopback and is_loopback_host(host):
+            return _checked(endpoint, url, host, port, PushServiceKind.OTHER)
+        if url.scheme != "https":
+            raise EndpointNotAllowed(
+                f"The endpoint on {_shown(host)} is not https. Push services are reached over https only."
+            )
+        if port != _HTTPS_PORT:
+            raise EndpointNotAllowed(
+                f"The endpoint on {_shown(host)} names port {port}. Push services are reached on 443 only."
+            )
+        service = self._service_of(host)
+        if service is None:
+            raise EndpointNotAllowed(
+                f"{_shown(host)} is not a known push service. Ask the operator to add it."
+            )
+        return _checked(endpoint, url, host, port, service)
+
+    def _service_of(self, host: str) -> PushServiceKind | None:
+        known = _KNOWN_HOSTS.get(host)
+        if known is not None:
+            return known
+        for parent, service in _KNOWN_PARENTS.items():
+            if host.endswith(parent) and _is_host_name(host):
+                return service
+        return PushServiceKind.OTHER if host in self.extra_hosts else None
+
+
+def audience_of(endpoint: str) -> str:
+    """Return the VAPID audience of a push endpoint: scheme and host, no path.
+
+    A non-default port is kept.
+    Raises EndpointNotAllowed unless the URL is https, or http on loopback.
+    Source: RFC 8292 section 2, "aud".
+    """
+    url = _split(endpoint)
+    host, port = _host_and_port(url)
+    if url.scheme != "https" and not is_loopback_host(host):
+        raise EndpointNotAllowed(f"The endpoint on {_shown(host)} is not https.")
+    return _origin(url.scheme, host, port)
+
+
+def is_loopback_host(host: str) -> bool:
+    """Tell whether a bare host is localhost, in 127.0.0.0/8 or ::1, each in its usual spelling only."""
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address == IPv6Address("::1") if address.version == 6 else address.is_loopback
+
+
+def _split(endpoint: str) -> SplitResult:
+    if len(endpoint) > MAX_ENDPOINT_CHARACTERS:
+        raise EndpointNotAllowed(
+            f"The endpoint is longer than {MAX_ENDPOINT_CHARACTERS:,} characters. "
+            "Send it exactly as the browser gave it."
+        )
+    # Before splitting: urlsplit drops tabs, newlines and leading control characters without a word.
+    if not _URL_CHARACTERS.issuperset(endpoint):
+        raise EndpointNotAllowed(
+            "The endpoint has a character that no URL has. Send it exactly as the browser gave it."
+        )
+    try:
+        url = urlsplit(endpoint)
+    except ValueError:
+        raise EndpointNotAllowed(
+            "The endpoint is not a URL. Send it exactly as the browser gave it."
+        ) from None
+    if url.scheme not in _DEFAULT_PORTS or not url.netloc:
+        raise EndpointNotAllowed("The endpoint is not an https URL. Send it exactly as the browser gave it.")
+    if "@" in url.netloc:
+        raise EndpointNotAllowed("The endpoint carries a user name or password. Send it without.")
+    if "#" in endpoint:
+        raise EndpointNotAllowed("The endpoint has a fragment (#). Send it without.")
+    return url
+
+
+def _host_and_port(url: SplitResult) -> tuple[str, int]:
+    try:
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        raise EndpointNotAllowed("The endpoint's port is not a number from 1 to 65535.") from None
+    bracketed = url.netloc.startswith("[")
+    if bracketed != (":" in host) or url.netloc.endswith(":") or port == 0:
+        raise EndpointNotAllowed("The endpoint's host or port is malformed. Send it as the browser gave it.")
+    return host, port if port is not None else _DEFAULT_PORTS[url.scheme]
+
+
+def _checked(
+    endpoint: str, url: SplitResult, host: str, port: int, service: PushServiceKind
+) -> CheckedEndpoint:
+    origin = _origin(url.scheme, host, port)
+    target = endpoint[len(url.scheme) + len("://") + len(url.netloc) :]
+    slash = "" if target.startswith("/") else "/"
+    return CheckedEndpoint(f"{origin}{slash}{target}", origin, host, port, service)
+
+
+def _origin(scheme: str, host: str, port: int) -> str:
+    shown_host = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown_host}" if port == _DEFAULT_PORTS[scheme] else f"{scheme}://{shown_host}:{port}"
+
+
+def _is_host_name(host: str) -> bool:
+    return len(host) <= 253 and all(
+        0 < len(label) <= 63 and _LABEL_CHARACTERS.issuperset(label) for label in host.split(".")
+    )
+
+
+def _shown(host: str) -> str:
+    return host if len(host) <= 100 else f"{host[:100]}…"

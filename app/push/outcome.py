@@ -1,0 +1,182 @@
+"""What became of a message: the verdict table for push services' answers, and for our own failures.
+
+An answer is a value, never an exception. Only 404 and 410 end a subscription; a refused connection, a timeout
+or a certificate that expired says nothing about the subscription, so it waits and tries again until the
+deadline.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from app.push.answer import described, message_id_in, retry_after_seconds
+from app.push.endpoint import PushServiceKind
+
+
+class Verdict(StrEnum):
+    """What to do with the delivery and its subscription."""
+
+    ACCEPTED = "accepted"  # the push service has it
+    GONE = "gone"  # the subscription has ended
+    KEY_MISMATCH = "key-mismatch"  # our VAPID credentials were refused; the subscription lives
+    REJECTED = "rejected"  # permanent for this message only
+    TOO_LARGE = "too-large"  # permanent for this message only
+    RETRY = "retry"  # wait, and try again until the deadline
+
+
+class Reason(StrEnum):
+    """Why, as a short code for the ledger. Several reasons can lead to one verdict."""
+
+    ACCEPTED = "accepted"
+    GONE = "gone"
+    KEY_MISMATCH = "key-mismatch"
+    TOO_LARGE = "too-large"
+    BAD_REQUEST = "bad-request"
+    BAD_TOPIC = "bad-topic"
+    REFUSED = "refused"  # another 4xx
+    DROPPED = "dropped"  # WNS took the message and dropped it
+    SENDER_BLOCKED = "sender-blocked"  # WNS blocks our domain
+    RATE_LIMITED = "rate-limited"
+    PUSH_SERVICE_ERROR = "push-service-error"
+    REDIRECT_REFUSED = "redirect-refused"
+    UNEXPECTED_STATUS = "unexpected-status"
+    TIMEOUT = "timeout"
+    CONNECTION_FAILED = "connection-failed"  # nothing was sent
+    CONNECTION_BROKEN = "connection-broken"  # ambiguous: it may have arrived
+    DNS_FAILURE = "dns-failure"
+    ADDRESS_NOT_PUBLIC = "address-not-public"
+    TLS_REFUSED = "tls-refused"
+    BAD_ANSWER = "bad-answer"  # it does not speak HTTP
+    ENDPOINT_NOT_ALLOWED = "endpoint-not-allowed"
+    INVALID_KEYS = "invalid-keys"
+    INTERNAL_ERROR = "internal-error"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one message.
+
+    `status_code` is None when no answer came. `detail` is text for people: at most 200 characters, printable,
+    never the endpoint. `retry_after_seconds` is the push service's wish (0: at once; None: none said), of a
+    RETRY only. `message_id` is the push service's name for an accepted message.
+    """
+
+    verdict: Verdict
+    reason: Reason
+    status_code: int | None = None
+    detail: str = ""
+    retry_after_seconds: int | None = None
+    message_id: str | None = None
+
+
+_BY_STATUS = {
+    400: (Verdict.REJECTED, Reason.BAD_REQUEST),
+    401: (Verdict.KEY_MISMATCH, Reason.KEY_MISMATCH),
+    403: (Verdict.KEY_MISMATCH, Reason.KEY_MISMATCH),
+    404: (Verdict.GONE, Reason.GONE),
+    408: (Verdict.RETRY, Reason.TIMEOUT),
+    410: (Verdict.GONE, Reason.GONE),
+    413: (Verdict.TOO_LARGE, Reason.TOO_LARGE),
+    425: (Verdict.RETRY, Reason.RATE_LIMITED),
+    429: (Verdict.RETRY, Reason.RATE_LIMITED),
+    # A redirect is never followed. These three say "for now", so the same URL may be right again later; the
+    # other two say that it never will be, and the browser's next subscription will have the new one.
+    302: (Verdict.RETRY, Reason.REDIRECT_REFUSED),
+    303: (Verdict.RETRY, Reason.REDIRECT_REFUSED),
+    307: (Verdict.RETRY, Reason.REDIRECT_REFUSED),
+    301: (Verdict.REJECTED, Reason.REDIRECT_REFUSED),
+    308: (Verdict.REJECTED, Reason.REDIRECT_REFUSED),
+}
+
+_BY_CLASS = {
+    2: (Verdict.ACCEPTED, Reason.ACCEPTED),
+    3: (Verdict.REJECTED, Reason.UNEXPECTED_STATUS),
+    4: (Verdict.REJECTED, Reason.REFUSED),
+    5: (Verdict.RETRY, Reason.PUSH_SERVICE_ERROR),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnMeaning:
+    """One service's own meaning of some statuses, told by a phrase in the body or in an X-WNS header."""
+
+    service: PushServiceKind
+    statuses: tuple[int, ...]
+    phrase: str
+    verdict: Verdict
+    reason: Reason
+    retry_after_seconds: int | None = None
+
+
+# Phrases are compared in lower case and without white space. A service of the operator's may be one of these
+# behind another name, so for OTHER all of them count. First match wins.
+_OWN_MEANINGS = (
+    _OwnMeaning(
+        PushServiceKind.APPLE, (400,), "vapidpkhashmismatch", Verdict.KEY_MISMATCH, Reason.KEY_MISMATCH
+    ),
+    _OwnMeaning(PushServiceKind.APPLE, (400,), "badwebpushtopic", Verdict.REJECTED, Reason.BAD_TOPIC),
+    # autopush lost a race with the browser's reconnecting: at once is right.
+    _OwnMeaning(PushServiceKind.MOZILLA, (503,), '"errno":202', Verdict.RETRY, Reason.PUSH_SERVICE_ERROR, 0),
+    _OwnMeaning(PushServiceKind.WNS, (410,), "domainblocked", Verdict.REJECTED, Reason.SENDER_BLOCKED),
+    _OwnMeaning(PushServiceKind.WNS, (406,), "", Verdict.RETRY, Reason.RATE_LIMITED),
+    _OwnMeaning(PushServiceKind.WNS, (200, 201, 202), "dropped", Verdict.REJECTED, Reason.DROPPED),
+    _OwnMeaning(PushServiceKind.WNS, (200, 201, 202), "channelthrottled", Verdict.RETRY, Reason.RATE_LIMITED),
+)
+_STATUSES_WITH_OWN_MEANINGS = frozenset(status for row in _OWN_MEANINGS for status in row.statuses)
+
+
+def judge(
+    service: PushServiceKind,
+    status_code: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    now: datetime,
+    endpoint: str = "",
+) -> Outcome:
+    """Return the outcome of an answer.
+
+    `headers` may be in any case, `body` as much of it as was read, `now` aware. `endpoint` is only taken out
+    of the texts kept: a push service may echo it.
+    """
+    lower = {name.lower(): value for name, value in headers.items()}
+    verdict, reason = _BY_STATUS.get(status_code) or _BY_CLASS.get(
+        status_code // 100, (Verdict.RETRY, Reason.UNEXPECTED_STATUS)
+    )
+    at_once: int | None = None
+    if status_code in _STATUSES_WITH_OWN_MEANINGS:
+        own = _own_meaning(service, status_code, lower, body)
+        if own is not None:
+            verdict, reason, at_once = own.verdict, own.reason, own.retry_after_seconds
+    if verdict is Verdict.ACCEPTED:
+        return Outcome(verdict, reason, status_code, message_id=message_id_in(lower, endpoint=endpoint))
+    retry_after = None
+    if verdict is Verdict.RETRY:
+        retry_after = at_once if at_once is not None else retry_after_seconds(lower, now=now)
+    detail = described(body or _wns_texts(lower).encode(), endpoint=endpoint)
+    return Outcome(verdict, reason, status_code, detail, retry_after)
+
+
+def _own_meaning(
+    service: PushServiceKind, status_code: int, headers: Mapping[str, str], body: bytes
+) -> _OwnMeaning | None:
+    says = (
+        _wns_texts(headers)
+        if status_code < 300
+        else f"{_wns_texts(headers)} {body.decode('utf-8', 'replace')}"
+    )
+    says = "".join(says.split()).lower()
+    for row in _OWN_MEANINGS:
+        if (
+            status_code in row.statuses
+            and service in (row.service, PushServiceKind.OTHER)
+            and row.phrase in says
+        ):
+            return row
+    return None
+
+
+def _wns_texts(headers: Mapping[str, str]) -> str:
+    names = ("x-wns-status", "x-wns-error-description")
+    return " ".join(headers[name] for name in names if name in headers)
