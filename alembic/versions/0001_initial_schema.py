@@ -92,6 +92,9 @@ def upgrade() -> None:
         sa.Column("collapse_key", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("accepted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "plan_after", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
+        ),
         sa.Column("planning_cursor", sa.Uuid(), nullable=True),
         sa.Column("planned_count", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("targeted", sa.Integer(), nullable=True),

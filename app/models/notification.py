@@ -65,6 +65,7 @@ class Notification(Base):
     collapse_key: Mapped[str | None]
     state: Mapped[NotificationState] = mapped_column(Text)
     accepted_at: Mapped[datetime]
+    plan_after: Mapped[datetime] = mapped_column(server_default=func.now())  # until then its request plans it
     planning_cursor: Mapped[UUID | None]  # the last subscription planned
     planned_count: Mapped[int] = mapped_column(server_default=text("0"))
     targeted: Mapped[int | None]

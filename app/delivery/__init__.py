@@ -1,0 +1,1 @@
+"""The pipeline: plan > claim > push > record. Read it in that order."""

@@ -1,0 +1,54 @@
+"""The ledger's monthly partitions: made before they are needed, and checked again when planning."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+_PARTITION_LOCK = 0x70757368_70617274  # "pushpart": one creator at a time
+
+
+def ensure_partitions(session: Session, *moments: datetime) -> None:
+    """See that the months of these moments (UTC) have a partition.
+
+    A new one is made apart and then attached, which does not block those who read and write the others.
+    """
+    for start in sorted({_month_start(moment) for moment in moments}):
+        name = f"push_delivery_logs_{start:%Y_%m}"
+        if not _exists(session, name):
+            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _PARTITION_LOCK})
+            if not _exists(session, name):
+                _create(session, name, start)
+
+
+def coming_months(now: datetime, count: int = 2) -> list[datetime]:
+    """Return a moment in the present month and in each of the `count` months after it."""
+    months = [_month_start(now)]
+    for _ in range(count):
+        months.append(_next_month(months[-1]))
+    return months
+
+
+def _create(session: Session, name: str, start: datetime) -> None:
+    # 40 % of a page stay free, so that a row's one or two updates find room beside it (HOT).
+    session.execute(
+        text(f"CREATE TABLE {name} (LIKE push_delivery_logs INCLUDING ALL) WITH (fillfactor = 60)")
+    )
+    session.execute(
+        text(
+            f"ALTER TABLE push_delivery_logs ATTACH PARTITION {name}"
+            f" FOR VALUES FROM ('{start.isoformat()}') TO ('{_next_month(start).isoformat()}')"
+        )
+    )
+
+
+def _exists(session: Session, name: str) -> bool:
+    return session.scalar(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": name}) is True
+
+
+def _month_start(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def _next_month(start: datetime) -> datetime:
+    return start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)

@@ -1,0 +1,45 @@
+"""Encryption at rest: AES-256-GCM under a key derived from SECRET_KEY."""
+
+import os
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from app.errors import DomainError
+
+_FORMAT = b"\x01"
+_NONCE_BYTES = 12
+
+
+class CannotUnseal(DomainError):
+    """What is stored was sealed under another SECRET_KEY, or was changed."""
+
+    code = "cannot-unseal"
+    title = "A stored secret cannot be opened"
+
+
+class Seal:
+    """Seals short secrets. `context` binds each to its place: moved to another row, it no longer opens."""
+
+    def __init__(self, secret_key: str) -> None:
+        derived = HKDF(hashes.SHA256(), length=32, salt=None, info=b"push keyring at rest v1")
+        self._aead = AESGCM(derived.derive(secret_key.encode()))
+
+    def seal(self, secret: bytes, *, context: bytes) -> bytes:
+        nonce = os.urandom(_NONCE_BYTES)
+        return _FORMAT + nonce + self._aead.encrypt(nonce, secret, context)
+
+    def open(self, sealed: bytes, *, context: bytes) -> bytes:
+        """Return the secret. Raises CannotUnseal."""
+        nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+        try:
+            if sealed[:1] != _FORMAT:
+                raise InvalidTag
+            return self._aead.decrypt(nonce, ciphertext, context)
+        except (InvalidTag, ValueError):
+            raise CannotUnseal(
+                "A VAPID key in the database was sealed under another SECRET_KEY. Start with the SECRET_KEY it"
+                " was stored with: without that key its subscribers cannot be reached."
+            ) from None
