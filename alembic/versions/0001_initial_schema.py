@@ -59,9 +59,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant_id", "key", name=op.f("pk_push_idempotency_keys")),
     )
-    op.create_index(
-        "ix_push_idempotency_keys_created_at", "push_idempotency_keys", ["created_at"], unique=False
-    )
+    op.create_index("ix_push_idempotency_keys_created_at", "push_idempotency_keys", ["created_at"], unique=False)
     op.create_table(
         "push_notifications",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -92,9 +90,7 @@ def upgrade() -> None:
         sa.Column("collapse_key", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("accepted_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column(
-            "plan_after", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
-        ),
+        sa.Column("plan_after", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("planning_cursor", sa.Uuid(), nullable=True),
         sa.Column("planned_count", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("targeted", sa.Integer(), nullable=True),
@@ -109,9 +105,7 @@ def upgrade() -> None:
             "urgency IN ('very-low', 'low', 'normal', 'high')", name=op.f("ck_push_notifications_urgency")
         ),
         sa.CheckConstraint("ttl_seconds >= 0", name=op.f("ck_push_notifications_ttl_seconds")),
-        sa.ForeignKeyConstraint(
-            ["tenant_id"], ["push_tenants.id"], name=op.f("fk_push_notifications_tenant_id")
-        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["push_tenants.id"], name=op.f("fk_push_notifications_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_push_notifications")),
     )
     op.create_index(
@@ -161,9 +155,7 @@ def upgrade() -> None:
         sa.Column("is_active", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("retired_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["tenant_id"], ["push_tenants.id"], name=op.f("fk_push_vapid_keys_tenant_id")
-        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["push_tenants.id"], name=op.f("fk_push_vapid_keys_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_push_vapid_keys")),
         sa.UniqueConstraint("tenant_id", "public_key", name=op.f("uq_push_vapid_keys_tenant_id_public_key")),
     )
@@ -194,9 +186,7 @@ def upgrade() -> None:
             "(state = 'leased') = (lease_token IS NOT NULL)",
             name=op.f("ck_push_delivery_batches_leased_has_token"),
         ),
-        sa.CheckConstraint(
-            "state IN ('ready', 'leased', 'closed')", name=op.f("ck_push_delivery_batches_state")
-        ),
+        sa.CheckConstraint("state IN ('ready', 'leased', 'closed')", name=op.f("ck_push_delivery_batches_state")),
         sa.ForeignKeyConstraint(
             ["notification_id"],
             ["push_notifications.id"],
@@ -268,9 +258,7 @@ def upgrade() -> None:
         sa.Column("action", sa.Text(), nullable=True),
         sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint(
-            "event IN ('displayed', 'clicked', 'closed')", name=op.f("ck_push_receipts_event")
-        ),
+        sa.CheckConstraint("event IN ('displayed', 'clicked', 'closed')", name=op.f("ck_push_receipts_event")),
         sa.ForeignKeyConstraint(
             ["notification_id"],
             ["push_notifications.id"],
@@ -297,23 +285,17 @@ def upgrade() -> None:
         sa.Column("vapid_key_id", sa.Uuid(), nullable=False),
         sa.Column("paused_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
-        sa.Column(
-            "window_started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
-        ),
+        sa.Column("window_started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("window_tried", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("window_accepted", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("window_gone", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("window_refused", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["tenant_id"], ["push_tenants.id"], name=op.f("fk_push_service_states_tenant_id")
-        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["push_tenants.id"], name=op.f("fk_push_service_states_tenant_id")),
         sa.ForeignKeyConstraint(
             ["vapid_key_id"], ["push_vapid_keys.id"], name=op.f("fk_push_service_states_vapid_key_id")
         ),
-        sa.PrimaryKeyConstraint(
-            "tenant_id", "endpoint_host", "vapid_key_id", name=op.f("pk_push_service_states")
-        ),
+        sa.PrimaryKeyConstraint("tenant_id", "endpoint_host", "vapid_key_id", name=op.f("pk_push_service_states")),
     )
     op.create_table(
         "push_skips",
@@ -331,9 +313,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["push_tenants.id"], name=op.f("fk_push_skips_tenant_id")),
         sa.PrimaryKeyConstraint("notification_id", "subscription_id", name=op.f("pk_push_skips")),
     )
-    op.create_index(
-        "ix_push_skips_tenant_id_created_at", "push_skips", ["tenant_id", "created_at"], unique=False
-    )
+    op.create_index("ix_push_skips_tenant_id_created_at", "push_skips", ["tenant_id", "created_at"], unique=False)
     op.create_table(
         "push_subscriptions",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -362,9 +342,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "octet_length(endpoint_hash) = 32", name=op.f("ck_push_subscriptions_endpoint_hash_is_sha256")
         ),
-        sa.ForeignKeyConstraint(
-            ["tenant_id"], ["push_tenants.id"], name=op.f("fk_push_subscriptions_tenant_id")
-        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["push_tenants.id"], name=op.f("fk_push_subscriptions_tenant_id")),
         sa.ForeignKeyConstraint(
             ["vapid_key_id"], ["push_vapid_keys.id"], name=op.f("fk_push_subscriptions_vapid_key_id")
         ),
@@ -412,9 +390,7 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("user_id IS NOT NULL"),
     )
-    op.create_index(
-        "ix_push_subscriptions_vapid_key_id", "push_subscriptions", ["vapid_key_id"], unique=False
-    )
+    op.create_index("ix_push_subscriptions_vapid_key_id", "push_subscriptions", ["vapid_key_id"], unique=False)
     op.create_index(
         "uq_push_subscriptions_tenant_id_endpoint_hash",
         "push_subscriptions",

@@ -31,9 +31,7 @@ def coming_months(now: datetime, count: int = 2) -> list[datetime]:
 
 def _create(session: Session, name: str, start: datetime) -> None:
     # 40 % of a page stay free, so that a row's one or two updates find room beside it (HOT).
-    session.execute(
-        text(f"CREATE TABLE {name} (LIKE push_delivery_logs INCLUDING ALL) WITH (fillfactor = 60)")
-    )
+    session.execute(text(f"CREATE TABLE {name} (LIKE push_delivery_logs INCLUDING ALL) WITH (fillfactor = 60)"))
     session.execute(
         text(
             f"ALTER TABLE push_delivery_logs ATTACH PARTITION {name}"

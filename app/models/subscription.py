@@ -46,9 +46,7 @@ class Subscription(Base):
         Index("ix_push_subscriptions_tenant_id_created_at", "tenant_id", "created_at"),
         Index("ix_push_subscriptions_vapid_key_id", "vapid_key_id"),
         Index("ix_push_subscriptions_gone_at", "gone_at", postgresql_where=text("gone_at IS NOT NULL")),
-        Index(
-            "ix_push_subscriptions_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")
-        ),
+        Index("ix_push_subscriptions_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
