@@ -1,0 +1,42 @@
+"""What a simulator counts while it runs."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class Counts:
+    """Numbers since the start or the last reset. A post is a request to an endpoint, whatever became of it."""
+
+    posts: int = 0
+    accepted: int = 0  # given to a browser; with checks="none" every post that was answered as usual
+    refused: int = 0  # by the rules
+    faults: int = 0  # treated by the script instead
+    body_bytes: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)  # as answered
+    posts_by_http_version: Counter[str] = field(default_factory=Counter)
+    connections_by_http_version: Counter[str] = field(default_factory=Counter)
+    failed_handshakes: int = 0
+    undecryptable: int = 0
+    repeats: int = 0  # messages that a browser had received before with the same plaintext
+
+    @property
+    def connections(self) -> int:
+        return self.connections_by_http_version.total()
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "posts": self.posts,
+            "accepted": self.accepted,
+            "refused": self.refused,
+            "faults": self.faults,
+            "body_bytes": self.body_bytes,
+            "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
+            "posts_by_http_version": dict(self.posts_by_http_version),
+            "connections_by_http_version": dict(self.connections_by_http_version),
+            "connections": self.connections,
+            "failed_handshakes": self.failed_handshakes,
+            "undecryptable": self.undecryptable,
+            "repeats": self.repeats,
+        }

@@ -1,0 +1,69 @@
+"""What passes between the wire and the push services: a request in, a reaction out.
+
+The wire (http1, http2) knows no push service, and the push services know no connection.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal, Protocol
+
+HttpVersion = Literal["1.1", "2"]
+
+# A push message is at most 5,000 bytes anywhere. What comes beyond this is not kept in memory:
+# such a body is too large for every rule already.
+KEPT_BODY_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request; header names are in lower case. The body may be cut at KEPT_BODY_BYTES."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    http_version: HttpVersion
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer; header names are in lower case."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+class Ending(Enum):
+    """How an exchange ends on the wire."""
+
+    ANSWER = "answer"
+    DROP = "drop"  # the connection is cut without a word
+    HANG = "hang"  # nothing comes, the connection stays
+    GARBAGE = "garbage"  # bytes that are not HTTP, then the end
+    ENDLESS = "endless"  # the answer's head, then a body without an end
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """What the wire has to do with a request, after `delay_seconds`."""
+
+    answer: Answer = field(default=Answer(200))
+    ending: Ending = Ending.ANSWER
+    delay_seconds: float = 0.0
+
+
+class Handler(Protocol):
+    """Who answers the requests. All methods are called on the event loop's thread and may not block."""
+
+    def connected(self, http_version: HttpVersion) -> None: ...
+
+    def foresee(self, request: Request) -> Reaction | None:
+        """Return the reaction to a request of which only the head has come; None to wait for its body."""
+
+    def handle(self, request: Request) -> Reaction: ...
+
+    def requests_per_connection(self) -> int | None:
+        """Return after how many requests a connection is told to go away; None for never."""

@@ -1,0 +1,141 @@
+"""One HTTP/1.1 connection on h11: requests in, reactions out, one after the other."""
+
+import asyncio
+from http import HTTPStatus
+
+import h11
+
+from app.simulator.exchange import KEPT_BODY_BYTES, Answer, Ending, Handler, Reaction, Request
+
+GARBAGE = b"\x00\xff\xfe 418 what is this\r\n\x80\x81\x82\r\n\r\n"
+ENDLESS_CHUNK = b"x" * 16_384
+ENDLESS_PAUSE_SECONDS = 0.01
+
+
+def _reason(status: int) -> bytes:
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return b""
+
+
+class Http1Wire:
+    """Feeds h11 with what arrives and does to the connection what the handler decides."""
+
+    def __init__(self, transport: asyncio.Transport, handler: Handler, peer: str) -> None:
+        self._transport = transport
+        self._handler = handler
+        self._peer = peer
+        self._loop = asyncio.get_running_loop()
+        self._connection = h11.Connection(h11.SERVER)
+        self._head: h11.Request | None = None
+        self._body = bytearray()
+        self._decided = False  # the current request has its reaction: no more reading until it is carried out
+        self._requests = 0
+        self._writable = True
+
+    def receive(self, chunk: bytes) -> None:
+        try:
+            self._connection.receive_data(chunk)
+            self._read()
+        except h11.RemoteProtocolError:
+            self._transport.close()
+
+    def lost(self) -> None:
+        self._transport.abort()
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+
+    def _read(self) -> None:
+        while not self._decided:
+            event = self._connection.next_event()
+            if isinstance(event, h11.Request):
+                self._begin(event)
+            elif isinstance(event, h11.Data):
+                if len(self._body) <= KEPT_BODY_BYTES:
+                    self._body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                self._decide(self._handler.handle(self._request()))
+            elif event is h11.NEED_DATA:
+                if self._connection.they_are_waiting_for_100_continue:
+                    go_on = h11.InformationalResponse(status_code=100, headers=[])
+                    self._transport.write(self._connection.send(go_on) or b"")
+                return
+            else:
+                if isinstance(event, h11.ConnectionClosed):
+                    self._transport.close()
+                return
+
+    def _begin(self, head: h11.Request) -> None:
+        self._requests += 1
+        self._head = head
+        self._body.clear()
+        reaction = self._handler.foresee(self._request())
+        if reaction is not None:
+            self._decide(reaction)
+
+    def _request(self) -> Request:
+        head = self._head
+        assert head is not None
+        return Request(
+            method=head.method.decode(),
+            path=head.target.decode(),
+            headers={name.decode(): value.decode("latin-1") for name, value in head.headers},
+            body=bytes(self._body),
+            http_version="1.1",
+            peer=self._peer,
+        )
+
+    def _decide(self, reaction: Reaction) -> None:
+        self._decided = True
+        if reaction.delay_seconds > 0:
+            self._loop.call_later(reaction.delay_seconds, self._carry_out, reaction)
+        else:
+            self._carry_out(reaction)
+
+    def _carry_out(self, reaction: Reaction) -> None:
+        if self._transport.is_closing() or reaction.ending is Ending.HANG:
+            return
+        if reaction.ending is Ending.DROP:
+            self._transport.abort()
+        elif reaction.ending is Ending.GARBAGE:
+            self._transport.write(GARBAGE)
+            self._transport.close()
+        elif reaction.ending is Ending.ENDLESS:
+            self._send_head(reaction.answer, length=None)
+            self._send_endlessly()
+        else:
+            self._answer(reaction.answer)
+
+    def _answer(self, answer: Answer) -> None:
+        self._send_head(answer, length=len(answer.body))
+        if answer.body:
+            self._transport.write(self._connection.send(h11.Data(data=answer.body)) or b"")
+        self._transport.write(self._connection.send(h11.EndOfMessage()) or b"")
+        if self._connection.our_state is h11.MUST_CLOSE or self._connection.their_state is not h11.DONE:
+            self._transport.close()
+            return
+        self._connection.start_next_cycle()
+        self._decided = False
+        self._loop.call_soon(self.receive, b"")  # a pipelined request may be waiting in h11
+
+    def _send_head(self, answer: Answer, *, length: int | None) -> None:
+        headers = list(answer.headers)
+        if length is not None:
+            headers.append(("content-length", str(length)))
+        limit = self._handler.requests_per_connection()
+        if limit is not None and self._requests >= limit:
+            headers.append(("connection", "close"))
+        head = h11.Response(status_code=answer.status, headers=headers, reason=_reason(answer.status))
+        self._transport.write(self._connection.send(head) or b"")
+
+    def _send_endlessly(self) -> None:
+        if self._transport.is_closing():
+            return
+        if self._writable:
+            self._transport.write(self._connection.send(h11.Data(data=ENDLESS_CHUNK)) or b"")
+        self._loop.call_later(ENDLESS_PAUSE_SECONDS, self._send_endlessly)

@@ -1,0 +1,167 @@
+"""The four push services: every post goes through the script, the rules and the VAPID check, in this order."""
+
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from typing import Literal
+
+from app.simulator import dialects
+from app.simulator.browsers import Browser, Browsers, Post
+from app.simulator.counts import Counts
+from app.simulator.exchange import Answer, Ending, HttpVersion, Reaction, Request
+from app.simulator.faults import Fate, FaultScript
+from app.simulator.rules import RULES, Problem, Refusal, ServiceName, granted_ttl, refusal_of
+from app.simulator.vapid_check import VapidCheck
+
+Checks = Literal["full", "none"]
+
+_NOT_FOUND = Answer(404, (("content-type", "text/plain"),), b"no push service has this path\n")
+
+
+class PushServices:
+    """Answers posts as the real services would. `checks="none"` makes it a sink that only counts.
+
+    Implements the wire's Handler, so it runs on the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        browsers: Browsers,
+        script: FaultScript,
+        *,
+        checks: Checks,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._browsers = browsers
+        self._script = script
+        self._is_sink = checks == "none"
+        self._clock = clock
+        self._vapid = VapidCheck()
+        self._counts = Counts()
+
+    def connected(self, http_version: HttpVersion) -> None:
+        self._counts.connections_by_http_version[http_version] += 1
+        self._tell()
+
+    def handshake_failed(self) -> None:
+        self._counts.failed_handshakes += 1
+        self._tell()
+
+    def requests_per_connection(self) -> int | None:
+        return self._script.requests_per_connection
+
+    def foresee(self, request: Request) -> Reaction | None:
+        fault = self._script.foresee(request.path, _host_of(request))
+        if fault is None:
+            return None
+        self._counts.faults += 1
+        self._finish(request, self._browsers.find(request.path), status=None, accepted=False)
+        return fault.reaction
+
+    def handle(self, request: Request) -> Reaction:
+        service = _service_of(request.path)
+        if service is None:
+            return Reaction(_NOT_FOUND)
+        fate = self._script.decide(request.path, _host_of(request))
+        if self._is_sink:
+            return self._swallow(request, service, fate)
+        browser = self._browsers.find(request.path)
+        problem = self._problem_of(request, service, browser)
+        reaction = self._react(request, service, browser, problem, fate)
+        accepted = problem is None and (fate.fault is None or fate.fault.accepts)
+        status = reaction.answer.status if reaction.ending in (Ending.ANSWER, Ending.ENDLESS) else None
+        self._finish(request, browser, status=status, accepted=accepted)
+        return reaction
+
+    def counts(self) -> Counts:
+        """Return the numbers now. Decrypts what has come since somebody looked last. Any thread may ask."""
+        with self._browsers.changed:
+            counts = deepcopy(self._counts)
+        for browser in self._browsers:
+            counts.repeats += browser.repeats
+            counts.undecryptable += len(browser.undecryptable)
+        return counts
+
+    def posts_seen(self) -> int:
+        return self._counts.posts
+
+    def reset_counts(self) -> None:
+        with self._browsers.changed:
+            self._counts = Counts()
+
+    def _problem_of(self, request: Request, service: ServiceName, browser: Browser | None) -> Problem | None:
+        rules = RULES[service]
+        if request.method != "POST":
+            return Refusal.METHOD
+        if browser is None:
+            return Refusal.UNKNOWN
+        problem = self._vapid.problem_of(
+            request.headers.get("authorization"),
+            origin=browser.origin,
+            application_server_key=browser.application_server_key,
+            now=self._clock(),
+            strict_subject=rules.strict_subject,
+        )
+        if problem is None and browser.gone_status is not None:
+            return Refusal.GONE if browser.gone_status == 410 else Refusal.UNKNOWN
+        return problem or refusal_of(rules, request.headers, request.body)
+
+    def _react(
+        self,
+        request: Request,
+        service: ServiceName,
+        browser: Browser | None,
+        problem: Problem | None,
+        fate: Fate,
+    ) -> Reaction:
+        if fate.fault is not None and not (problem is not None and fate.fault.only_for_accepted):
+            self._counts.faults += 1
+            return replace(fate.fault.reaction, delay_seconds=fate.delay_seconds)
+        if problem is None and browser is not None:
+            ttl_seconds = granted_ttl(RULES[service], request.headers)
+            answer = dialects.acceptance(service, origin=browser.origin, ttl_seconds=ttl_seconds)
+            return Reaction(answer, delay_seconds=fate.delay_seconds)
+        self._counts.refused += 1
+        answer = dialects.refusal(service, problem or Refusal.UNKNOWN)
+        return Reaction(answer, delay_seconds=fate.delay_seconds)
+
+    def _swallow(self, request: Request, service: ServiceName, fate: Fate) -> Reaction:
+        if fate.fault is not None:
+            self._counts.faults += 1
+            reaction = replace(fate.fault.reaction, delay_seconds=fate.delay_seconds)
+        else:
+            answer = dialects.acceptance(service, origin="", ttl_seconds=0)
+            reaction = Reaction(answer, delay_seconds=fate.delay_seconds)
+        self._finish(request, None, status=reaction.answer.status, accepted=fate.fault is None)
+        return reaction
+
+    def _finish(self, request: Request, browser: Browser | None, *, status: int | None, accepted: bool) -> None:
+        counts = self._counts
+        with self._browsers.changed:
+            counts.posts += 1
+            counts.body_bytes += len(request.body)
+            counts.posts_by_http_version[request.http_version] += 1
+            if status is not None:
+                counts.statuses[status] += 1
+            if accepted:
+                counts.accepted += 1
+            if browser is not None:
+                post = Post(request.headers, request.http_version, status, self._clock())
+                browser.record(post, accepted_body=request.body if accepted else None)
+            self._browsers.changed.notify_all()
+
+    def _tell(self) -> None:
+        with self._browsers.changed:
+            self._browsers.changed.notify_all()
+
+
+def _service_of(path: str) -> ServiceName | None:
+    try:
+        return ServiceName(path[1:].partition("/")[0])
+    except ValueError:
+        return None
+
+
+def _host_of(request: Request) -> str:
+    return request.headers.get(":authority") or request.headers.get("host", "")
