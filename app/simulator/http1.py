@@ -35,11 +35,8 @@ class Http1Wire:
         self._writable = True
 
     def receive(self, chunk: bytes) -> None:
-        try:
-            self._connection.receive_data(chunk)
-            self._read()
-        except h11.RemoteProtocolError:
-            self._transport.close()
+        self._connection.receive_data(chunk)
+        self._read()
 
     def lost(self) -> None:
         self._transport.abort()
@@ -51,6 +48,12 @@ class Http1Wire:
         self._writable = True
 
     def _read(self) -> None:
+        try:
+            self._read_events()
+        except h11.RemoteProtocolError:
+            self._transport.close()
+
+    def _read_events(self) -> None:
         while not self._decided:
             event = self._connection.next_event()
             if isinstance(event, h11.Request):
@@ -121,7 +124,7 @@ class Http1Wire:
             return
         self._connection.start_next_cycle()
         self._decided = False
-        self._loop.call_soon(self.receive, b"")  # a pipelined request may be waiting in h11
+        self._loop.call_soon(self._read)  # a pipelined request may be waiting in h11
 
     def _send_head(self, answer: Answer, *, length: int | None) -> None:
         headers = list(answer.headers)
