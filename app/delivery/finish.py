@@ -1,0 +1,27 @@
+"""When a notification is done: everybody planned, and no batch open."""
+
+from uuid import UUID
+
+from sqlalchemy import exists, func, select, update
+from sqlalchemy.orm import Session
+
+from app.models import BatchState, DeliveryBatch, Notification, NotificationState
+
+
+def finish_if_done(session: Session, notification_id: UUID) -> None:
+    """Mark the notification sent once its last batch is closed.
+
+    Takes the row's lock first: of two workers closing the last two batches at once, the later one sees both
+    closed.
+    """
+    session.execute(
+        select(Notification.id).where(Notification.id == notification_id).with_for_update(key_share=True)
+    )
+    has_open_batch = exists().where(
+        DeliveryBatch.notification_id == notification_id, DeliveryBatch.state != BatchState.CLOSED
+    )
+    session.execute(
+        update(Notification)
+        .where(Notification.id == notification_id, Notification.state == NotificationState.SENDING, ~has_open_batch)
+        .values(state=NotificationState.SENT, finished_at=func.now())
+    )

@@ -1,0 +1,74 @@
+"""The ledger's one write: pending rows become something else. A row that is no longer pending is never touched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.models import DeliveryStatus
+
+_WRITE = text(
+    """
+    UPDATE push_delivery_logs AS log
+    SET status = entry.status,
+        reason = entry.reason,
+        response_code = entry.response_code,
+        error_message = entry.error_message,
+        push_message_id = entry.push_message_id,
+        batch_id = coalesce(entry.batch_id, log.batch_id),
+        attempts = log.attempts + entry.tries,
+        sent_at = CASE WHEN entry.tries > 0 THEN now() ELSE log.sent_at END
+    FROM unnest(
+        CAST(:subscription_ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
+        CAST(:response_codes AS smallint[]), CAST(:error_messages AS text[]),
+        CAST(:push_message_ids AS text[]), CAST(:batch_ids AS uuid[]), CAST(:tries AS smallint[])
+    ) AS entry(
+        subscription_id, status, reason, response_code, error_message, push_message_id, batch_id, tries
+    )
+    WHERE log.planned_at = :planned_at
+      AND log.notification_id = :notification_id
+      AND log.subscription_id = entry.subscription_id
+      AND log.status = 'pending'
+    RETURNING log.subscription_id
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What becomes of one delivery. `batch_id` moves it to another batch; `tries` is 1 when it was posted."""
+
+    subscription_id: UUID
+    status: DeliveryStatus
+    reason: str | None = None
+    response_code: int | None = None
+    error_message: str | None = None
+    push_message_id: str | None = None
+    batch_id: UUID | None = None
+    tries: int = 0
+
+
+def write(session: Session, notification_id: UUID, entries: Sequence[Entry], *, planned_at: datetime) -> set[UUID]:
+    """Write the entries over rows still pending, in key order; return the subscriptions whose rows changed."""
+    if not entries:
+        return set()
+    ordered = sorted(entries, key=lambda entry: entry.subscription_id)
+    changed = session.execute(
+        _WRITE,
+        {
+            "planned_at": planned_at,
+            "notification_id": notification_id,
+            "subscription_ids": [str(entry.subscription_id) for entry in ordered],
+            "statuses": [entry.status.value for entry in ordered],
+            "reasons": [entry.reason for entry in ordered],
+            "response_codes": [entry.response_code for entry in ordered],
+            "error_messages": [entry.error_message for entry in ordered],
+            "push_message_ids": [entry.push_message_id for entry in ordered],
+            "batch_ids": [entry.batch_id and str(entry.batch_id) for entry in ordered],
+            "tries": [entry.tries for entry in ordered],
+        },
+    )
+    return set(changed.scalars())

@@ -1,0 +1,153 @@
+"""Planning: one pending delivery row per recipient, in batches of one push service and one VAPID key.
+
+Goes by keyset pages, each one transaction, so that it can be resumed by anybody from `planning_cursor`.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from uuid import UUID
+
+from sqlalchemy import Row, func, insert, select, text
+from sqlalchemy.orm import Session
+
+from app.db.session import database_now
+from app.delivery.finish import finish_if_done
+from app.delivery.partitions import ensure_partitions
+from app.delivery.targeting import audience_of
+from app.ids import new_id
+from app.models import BatchState, DeliveryBatch, Notification, NotificationState, Subscription
+
+PAGE_SIZE = 2_000
+BATCH_SIZE = 500
+# A TTL of 0 means now or never (RFC 8030 section 5.2); this is how long "now" lasts for us.
+SHORTEST_DEADLINE = timedelta(seconds=60)
+
+_Recipient = Row[tuple[UUID, str, UUID]]  # id, endpoint_host, vapid_key_id
+
+_INSERT_PENDING = text(
+    """
+    INSERT INTO push_delivery_logs
+        (planned_at, notification_id, subscription_id, id, tenant_id, batch_id, status, deadline)
+    SELECT :planned_at, :notification_id, row.subscription_id, row.id, :tenant_id, :batch_id, 'pending', :deadline
+    FROM unnest(CAST(:subscription_ids AS uuid[]), CAST(:ids AS uuid[])) AS row(subscription_id, id)
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPage:
+    """What one page added. `is_last` means that the whole audience is planned."""
+
+    batch_ids: list[UUID]
+    is_last: bool
+
+
+def plan_page(session: Session, notification_id: UUID, *, hold_back: timedelta = timedelta()) -> PlannedPage:
+    """Plan the next page of a notification's audience.
+
+    `hold_back` keeps workers from the new batches for so long: the request that plans inline runs them itself.
+    A notification that is not being planned (any more) is left as it is.
+    """
+    notification = _locked(session, notification_id)
+    if notification is None or notification.state != NotificationState.PLANNING:
+        return PlannedPage([], is_last=True)
+    ensure_partitions(session, notification.accepted_at)
+    recipients = _next_recipients(session, notification)
+    batch_ids = [
+        _plan_batch(session, notification, host, key_id, ids, hold_back=hold_back)
+        for (host, key_id), members in _by_service(recipients).items()
+        for ids in _chunks(members, BATCH_SIZE)
+    ]
+    notification.planned_count += len(recipients)
+    is_last = len(recipients) < PAGE_SIZE
+    if is_last:
+        notification.targeted = notification.planned_count
+        notification.state = NotificationState.SENDING
+    else:
+        notification.planning_cursor = recipients[-1].id
+    session.flush()
+    if is_last:
+        finish_if_done(session, notification_id)
+    return PlannedPage(batch_ids, is_last=is_last)
+
+
+def next_to_plan(session: Session) -> UUID | None:
+    """Return a notification whose planning a worker should go on with, or None."""
+    return session.scalars(
+        select(Notification.id)
+        .where(Notification.state == NotificationState.PLANNING, Notification.plan_after <= func.now())
+        .order_by(Notification.accepted_at)
+        .limit(1)
+    ).one_or_none()
+
+
+def _locked(session: Session, notification_id: UUID) -> Notification | None:
+    return session.scalars(
+        select(Notification).where(Notification.id == notification_id).with_for_update(key_share=True)
+    ).one_or_none()
+
+
+def _next_recipients(session: Session, notification: Notification) -> list[_Recipient]:
+    # Served by ix_push_subscriptions_active for a broadcast.
+    query = (
+        select(Subscription.id, Subscription.endpoint_host, Subscription.vapid_key_id)
+        .where(audience_of(notification))
+        .order_by(Subscription.id)
+        .limit(PAGE_SIZE)
+    )
+    if notification.planning_cursor is not None:
+        query = query.where(Subscription.id > notification.planning_cursor)
+    return list(session.execute(query))
+
+
+def _by_service(recipients: Iterable[_Recipient]) -> dict[tuple[str, UUID], list[UUID]]:
+    groups: dict[tuple[str, UUID], list[UUID]] = defaultdict(list)
+    for recipient in recipients:
+        groups[recipient.endpoint_host, recipient.vapid_key_id].append(recipient.id)
+    return groups
+
+
+def _chunks(ids: list[UUID], size: int) -> Iterator[list[UUID]]:
+    rest = iter(ids)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def _plan_batch(
+    session: Session, notification: Notification, host: str, key_id: UUID, ids: list[UUID], *, hold_back: timedelta
+) -> UUID:
+    batch_id = new_id()
+    session.execute(
+        insert(DeliveryBatch).values(
+            id=batch_id,
+            tenant_id=notification.tenant_id,
+            notification_id=notification.id,
+            planned_at=notification.accepted_at,
+            endpoint_host=host,
+            vapid_key_id=key_id,
+            size=len(ids),
+            state=BatchState.READY,
+            not_before=database_now(session) + hold_back,
+        )
+    )
+    session.execute(
+        _INSERT_PENDING,
+        {
+            "planned_at": notification.accepted_at,
+            "notification_id": notification.id,
+            "tenant_id": notification.tenant_id,
+            "batch_id": batch_id,
+            "deadline": deadline_of(notification),
+            "subscription_ids": [str(subscription_id) for subscription_id in ids],
+            "ids": [str(new_id()) for _ in ids],
+        },
+    )
+    return batch_id
+
+
+def deadline_of(notification: Notification) -> datetime:
+    """Return when a delivery is too late: past it, nothing is sent."""
+    return notification.accepted_at + max(timedelta(seconds=notification.ttl_seconds), SHORTEST_DEADLINE)

@@ -1,0 +1,152 @@
+"""Running a batch: claim it, post with no database session held, record as the answers come."""
+
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from app.db.session import SessionFactory, transaction
+from app.delivery import claim, record
+from app.delivery.claim import Recipient, Work
+from app.delivery.payload import PublicUrls, payload_of, topic_of
+from app.delivery.record import Answered, BatchReport
+from app.keyring.service import Keyring
+from app.models import Notification
+from app.observability import metrics
+from app.push.keys import VapidKey
+from app.push.message import PushMessage, Urgency
+from app.push.outcome import Outcome
+from app.push.sender import Sender, never
+
+WRITE_EVERY_ROWS = 200
+WRITE_EVERY_SECONDS = 1.0
+# How long outcomes wait in memory for a database that is away. Past it they are given up: those deliveries are
+# still pending in the ledger, and are posted again once the lease has run out.
+WRITE_PATIENCE_SECONDS = 45.0
+FIRST_WAIT_SECONDS = 0.2
+LONGEST_WAIT_SECONDS = 5.0
+PASSING_ERRORS = (OperationalError, InterfaceError, PoolTimeout)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """What running a batch needs, shared by requests and workers of one process."""
+
+    sessions: SessionFactory
+    sender: Sender
+    keyring: Keyring
+    urls: PublicUrls = field(default_factory=PublicUrls)
+
+
+def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = never) -> BatchReport:
+    """Send a batch's pending deliveries and record what came of each.
+
+    Once `stop()` is true nothing further is begun; what is in flight is still recorded, the rest given back. An
+    empty report means that another worker has the batch, or that nobody in it was left to send to.
+    """
+    with transaction(pipeline.sessions) as session:
+        work = claim.take(session, batch_id)
+        if work is None:
+            return BatchReport()
+        key_pairs = pipeline.keyring.key_pairs(session, [work.vapid_key_id])
+    messages = _messages(work, pipeline, vapid_key=key_pairs[work.vapid_key_id])
+    writer = _Writer(pipeline.sessions, work)
+    for answers in pipeline.sender.send(messages, stop=lambda: stop() or writer.must_stop):
+        writer.add(answers)
+    return writer.close()
+
+
+class _Writer:
+    """Collects outcomes and writes them every second or every 200, renewing the lease each time."""
+
+    def __init__(self, sessions: SessionFactory, work: Work) -> None:
+        self.must_stop = False
+        self._sessions = sessions
+        self._work = work
+        self._unanswered: dict[Hashable, Recipient] = {
+            recipient.subscription_id: recipient for recipient in work.recipients
+        }
+        self._answered: list[Answered] = []
+        self._report = BatchReport()
+        self._service = metrics.service_label(work.endpoint_host)
+        self._written_at = time.monotonic()
+
+    def add(self, answers: list[tuple[PushMessage, Outcome]]) -> None:
+        for message, outcome in answers:
+            self._answered.append((self._unanswered.pop(message.ref), outcome))
+            metrics.deliveries.labels(service=self._service, verdict=outcome.verdict.value).inc()
+        is_due = time.monotonic() - self._written_at >= WRITE_EVERY_SECONDS
+        if is_due or len(self._answered) >= WRITE_EVERY_ROWS:
+            self._patiently(self._write_and_renew)
+
+    def close(self) -> BatchReport:
+        self._patiently(self._write_and_close)
+        return self._report
+
+    def _write_and_renew(self, session: Session) -> BatchReport:
+        report = record.write(session, self._work, self._answered)
+        if not claim.renew(session, self._work):
+            self.must_stop = True
+        return report
+
+    def _write_and_close(self, session: Session) -> BatchReport:
+        report = record.write(session, self._work, self._answered)
+        claim.close(session, self._work, give_back=bool(self._unanswered))
+        return report
+
+    def _patiently(self, write: Callable[[Session], BatchReport]) -> None:
+        """Write in one transaction, again and again while the database is away; nothing new is posted meanwhile."""
+        give_up_at = time.monotonic() + WRITE_PATIENCE_SECONDS
+        wait_seconds = FIRST_WAIT_SECONDS
+        while True:
+            try:
+                with transaction(self._sessions) as session:
+                    report = write(session)
+                break
+            except PASSING_ERRORS as error:
+                self.must_stop = True
+                if time.monotonic() + wait_seconds > give_up_at:
+                    raise
+                log.warning(
+                    "outcomes_wait_for_the_database", waiting=len(self._answered), error=type(error).__name__
+                )
+                time.sleep(wait_seconds)
+                wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
+        self._report.add(report)
+        self._answered = []
+        self._written_at = time.monotonic()
+
+
+def _messages(work: Work, pipeline: Pipeline, *, vapid_key: VapidKey) -> list[PushMessage]:
+    notification = work.notification
+    payload = payload_of(notification, pipeline.urls)
+    topic = topic_of(notification)
+    return [
+        PushMessage(
+            endpoint=recipient.endpoint,
+            p256dh=recipient.p256dh,
+            auth=recipient.auth,
+            payload=payload,
+            vapid_key=vapid_key,
+            ttl_seconds=_ttl_left(notification, recipient, work.claimed_at),
+            urgency=Urgency(notification.urgency),
+            topic=topic,
+            ref=recipient.subscription_id,
+        )
+        for recipient in work.recipients
+    ]
+
+
+def _ttl_left(notification: Notification, recipient: Recipient, now: datetime) -> int:
+    """Return what is left of the TTL in whole seconds; 0 stays 0, now or never."""
+    if notification.ttl_seconds == 0:
+        return 0
+    return max(1, int((recipient.deadline - now).total_seconds()))
