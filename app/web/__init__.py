@@ -1,0 +1,1 @@
+"""The edge: what every router needs between HTTP and the services. Only routers and main import it."""

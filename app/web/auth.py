@@ -1,0 +1,115 @@
+"""Who is calling: a service with an API key, a user or an anonymous browser with a JWT."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.session import transaction
+from app.errors import Forbidden, Unauthenticated
+from app.models import DEFAULT_TENANT_ID, ApiKey
+from app.web.client_address import rate_limit_address
+from app.web.deps import SessionsDep, SettingsDep
+from app.web.tokens import InvalidToken, TokenVerifier
+
+MAX_API_KEY_LENGTH = 512
+
+api_key_scheme = APIKeyHeader(name="X-API-Key", scheme_name="ApiKey", auto_error=False, description="For services.")
+bearer_scheme = HTTPBearer(
+    scheme_name="Bearer",
+    bearerFormat="JWT",
+    auto_error=False,
+    description="For browsers: a JWT that the main application signed, such as simplejwt's access token.",
+)
+
+
+class InvalidApiKey(Unauthenticated):
+    code = "invalid-api-key"
+    title = "The API key is not valid"
+
+
+class ApiKeyNeeded(Forbidden):
+    code = "api-key-needed"
+    title = "Only for services"
+
+
+class CallerKind(StrEnum):
+    SERVICE = "service"
+    USER = "user"
+    ANONYMOUS = "anonymous"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whoever sent the request, once proven.
+
+    `user_id` is set for users only. `rate_key` is what rate limits count by: the API key, else the user, else
+    the client's address.
+    """
+
+    tenant_id: UUID
+    kind: CallerKind
+    user_id: str | None
+    rate_key: str
+
+
+def get_caller(
+    request: Request,
+    settings: SettingsDep,
+    sessions: SessionsDep,
+    api_key: Annotated[str | None, Security(api_key_scheme)],
+    _bearer: Annotated[object, Security(bearer_scheme)],
+) -> Caller:
+    """Return the proven caller. An API key decides when both are sent. Raises Unauthenticated."""
+    if api_key:
+        assert settings.api_key is not None
+        if _same(api_key, settings.api_key.get_secret_value()):
+            return Caller(DEFAULT_TENANT_ID, CallerKind.SERVICE, None, rate_key="key:default")
+        with transaction(sessions) as session:
+            return _service_of(session, api_key)
+    authorization = request.headers.get("authorization")
+    if not authorization:
+        raise Unauthenticated("Send an API key in X-API-Key, or a JWT in Authorization: Bearer.")
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise InvalidToken("The Authorization header must be: Bearer, a space, the token.")
+    verifier: TokenVerifier = request.app.state.token_verifier
+    user_id = verifier.user_of(token.strip())
+    if user_id is None:
+        address = rate_limit_address(request)
+        return Caller(DEFAULT_TENANT_ID, CallerKind.ANONYMOUS, None, rate_key=f"address:{address}")
+    return Caller(DEFAULT_TENANT_ID, CallerKind.USER, user_id, rate_key=f"user:{DEFAULT_TENANT_ID}:{user_id}")
+
+
+CallerDep = Annotated[Caller, Depends(get_caller)]
+
+
+def get_service(caller: CallerDep) -> Caller:
+    """Return the caller if it is a service. Raises Forbidden for a JWT."""
+    if caller.kind is not CallerKind.SERVICE:
+        raise ApiKeyNeeded("A JWT reaches its own subscriptions only. Use an API key here.")
+    return caller
+
+
+ServiceDep = Annotated[Caller, Depends(get_service)]
+
+
+def _same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode("utf-8"))
+
+
+def _service_of(session: Session, api_key: str) -> Caller:
+    digest = hashlib.sha256(api_key[:MAX_API_KEY_LENGTH].encode("utf-8", "surrogatepass")).digest()
+    found = session.execute(
+        select(ApiKey.id, ApiKey.tenant_id).where(ApiKey.key_hash == digest, ApiKey.revoked_at.is_(None))
+    ).one_or_none()
+    if found is None:
+        raise InvalidApiKey("X-API-Key is unknown or revoked.")
+    return Caller(found.tenant_id, CallerKind.SERVICE, None, rate_key=f"key:{found.id}")

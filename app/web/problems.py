@@ -1,0 +1,214 @@
+"""Errors as RFC 9457 problem documents: the one table from domain errors to HTTP, and the handlers.
+
+A problem tells the caller what to do. It never repeats the input, and a fault of ours shows no details.
+"""
+
+import json
+import traceback
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy import exc as database_errors
+from starlette.exceptions import HTTPException
+
+from app import errors
+from app.web.routing import allowed_methods
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5  # what a 503 asks for when nobody knows better
+MAX_LISTED_ERRORS = 20
+MAX_POINTER_LENGTH = 200
+
+HTTP_STATUS: dict[type[errors.DomainError], int] = {
+    errors.Invalid: 422,
+    errors.TooLarge: 413,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.RateLimited: 429,
+    errors.Unavailable: 503,
+    errors.DomainError: 400,
+}
+
+_log = structlog.get_logger(__name__)
+
+
+def problem_response(
+    status: int,
+    *,
+    code: str,
+    title: str,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    extensions: Mapping[str, Any] | None = None,
+) -> Response:
+    """Return a problem document, with the request's id when there is one."""
+    document: dict[str, Any] = dict(extensions or {})
+    document |= {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail}
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    if request_id:
+        document["request_id"] = request_id
+    # A lone surrogate becomes its JSON escape again instead of an encoding error.
+    body = json.dumps(document, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
+    return Response(body, status, dict(headers or {}), media_type=PROBLEM_MEDIA_TYPE)
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses=` of a route that answers problems with these statuses."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
+def status_of(error: errors.DomainError) -> int:
+    """Return the HTTP status of a domain error: its own line in the table, or that of its nearest ancestor."""
+    return next(HTTP_STATUS[kind] for kind in type(error).__mro__ if kind in HTTP_STATUS)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app a problem document."""
+    app.add_exception_handler(errors.DomainError, _domain_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    for kind in (
+        database_errors.OperationalError,
+        database_errors.InterfaceError,
+        database_errors.TimeoutError,
+        database_errors.DBAPIError,
+    ):
+        app.add_exception_handler(kind, _database_error)
+
+
+async def _domain_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.DomainError)
+    status = status_of(error)
+    headers: dict[str, str] = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = getattr(error, "challenge", "Bearer")
+    if status in {429, 503}:
+        headers["Retry-After"] = str(getattr(error, "retry_after_seconds", RETRY_AFTER_SECONDS))
+    return problem_response(
+        status,
+        code=error.code,
+        title=error.title,
+        detail=error.detail,
+        headers=headers,
+        extensions=error.extensions,
+    )
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()
+    if any(item["type"] == "json_invalid" for item in found):
+        return _malformed_json()
+    content_type = request.headers.get("content-type", "")
+    if any(item["loc"] == ("body",) for item in found) and "json" not in content_type:
+        return problem_response(
+            415,
+            code="unsupported-media-type",
+            title="Not JSON",
+            detail="Send the body as JSON, with the header Content-Type: application/json.",
+        )
+    listed = [_describe(item) for item in found[:MAX_LISTED_ERRORS]]
+    return problem_response(
+        422,
+        code=errors.Invalid.code,
+        title=errors.Invalid.title,
+        detail="; ".join(f"{item['pointer'] or item['location']}: {item['message']}" for item in listed[:3]),
+        extensions={"errors": listed},
+    )
+
+
+def _describe(item: Mapping[str, Any]) -> dict[str, str]:
+    location, *path = item["loc"]
+    pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return {"location": str(location), "pointer": pointer[:MAX_POINTER_LENGTH], "message": message}
+
+
+def _malformed_json() -> Response:
+    return problem_response(
+        400,
+        code="malformed-json",
+        title="Malformed JSON",
+        detail="The body is not well-formed JSON in UTF-8.",
+    )
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    detail = str(error.detail)
+    if error.status_code == 400:  # FastAPI's answer to a body it cannot decode or parse
+        return _malformed_json()
+    if error.status_code == 404:
+        detail = "There is nothing at this address."
+    if error.status_code == 405:
+        methods = allowed_methods(request.app, request.scope)
+        headers = {"Allow": ", ".join(methods)}
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+        detail = f"This address takes {headers['Allow']}."
+    phrase = HTTPStatus(error.status_code).phrase
+    return problem_response(
+        error.status_code,
+        code=phrase.lower().replace(" ", "-"),
+        title=phrase,
+        detail=detail,
+        headers=headers,
+    )
+
+
+async def _database_error(request: Request, error: Exception) -> Response:
+    """Answer 503 while the database cannot be reached, or gives up on a statement; anything else is our fault."""
+    is_down = isinstance(
+        error,
+        database_errors.OperationalError | database_errors.InterfaceError | database_errors.TimeoutError,
+    )
+    if not is_down and not getattr(error, "connection_invalidated", False):
+        return internal_error(request.url.path, error)
+    # The text of a database error can hold a statement's parameters: endpoints and keys. It is not logged.
+    _log.error("database unavailable", error=type(error).__name__, **_database_facts(error))
+    return problem_response(
+        503,
+        code=errors.Unavailable.code,
+        title=errors.Unavailable.title,
+        detail="The database cannot be reached just now. Try again shortly.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
+def internal_error(path: str, error: BaseException) -> Response:
+    """Log an error nobody expected and return the 500 that tells nothing but where to look it up."""
+    if isinstance(error, database_errors.SQLAlchemyError):
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        _log.error("request failed", path=path, error=type(error).__name__, frames=frames, **_database_facts(error))
+    else:
+        _log.error("request failed", path=path, exc_info=error)
+    return problem_response(
+        500,
+        code="internal-error",
+        title="Internal error",
+        detail="This is our fault, and it has been logged. Name the request id when you report it.",
+    )
+
+
+def _database_facts(error: BaseException) -> dict[str, str]:
+    original = getattr(error, "orig", None)
+    diagnosis = getattr(original, "diag", None)
+    facts = {
+        "sqlstate": getattr(original, "pgcode", None),
+        "table": getattr(diagnosis, "table_name", None),
+        "constraint": getattr(diagnosis, "constraint_name", None),
+    }
+    return {name: value for name, value in facts.items() if value}
