@@ -1,0 +1,1 @@
+"""Is the service well, and what does it measure: /health and /metrics."""

@@ -1,0 +1,98 @@
+"""Logs: structlog's and the standard library's, as one stream on standard output.
+
+JSON lines in production, readable lines in development. Every line carries the request's id while one is answered.
+"""
+
+import logging
+import logging.config
+import sys
+from typing import Any
+
+import structlog
+from structlog.types import EventDict, Processor, WrappedLogger
+
+from app.observability.redaction import Redactor
+from app.settings import Settings
+
+REQUEST_ID = "request_id"  # the name in each line; bound by web/access_log.py
+
+# What these say at INFO is noise, or says it a second time.
+_QUIET = ("sqlalchemy", "asyncio", "urllib3", "httpx", "httpcore", "watchfiles", "python_multipart")
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send all logs of this process through one pipeline. May be called again."""
+    logging.config.dictConfig(stdlib_config(settings))
+    logging.captureWarnings(True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_shared_processors(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def stdlib_config(settings: Settings) -> dict[str, Any]:
+    """Return a `logging.config` dictionary; gunicorn's master takes it as its `logconfig_dict`.
+
+    uvicorn's and gunicorn's access logs are off: web/access_log.py writes ours.
+    """
+    upwards = {"handlers": [], "propagate": True}
+    nowhere = {"handlers": [], "propagate": False}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "ours": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": [*_shared_processors(), structlog.stdlib.ExtraAdder()],
+                "processors": _final_processors(settings),
+            }
+        },
+        "handlers": {
+            "stdout": {"class": "logging.StreamHandler", "formatter": "ours", "stream": "ext://sys.stdout"}
+        },
+        "root": {"level": settings.log_level, "handlers": ["stdout"]},
+        "loggers": {
+            "uvicorn": upwards,
+            "uvicorn.error": upwards,
+            "uvicorn.access": nowhere,
+            "gunicorn.error": upwards,
+            "gunicorn.access": nowhere,
+            **{name: {"level": "WARNING"} for name in _QUIET},
+        },
+    }
+
+
+def _shared_processors() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        # As plain text: tracebacks with local variables would show endpoints and keys.
+        structlog.processors.format_exc_info,
+        structlog.processors.UnicodeDecoder(),
+    ]
+
+
+def _final_processors(settings: Settings) -> list[Processor]:
+    redactor = Redactor(settings.push_extra_hosts)
+
+    def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {name: redactor.member(name, value) for name, value in event.items()}
+
+    renderer: Processor
+    if settings.is_production:
+        renderer = structlog.processors.JSONRenderer(default=str)
+    else:
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    return [structlog.stdlib.ProcessorFormatter.remove_processors_meta, redact, renderer]

@@ -1,0 +1,130 @@
+"""EVERY metric of the service is declared here, and rendered.
+
+Labels are few and known in advance: route templates, never paths; push services, never hosts or endpoints. A
+gauge's multiprocess mode says what becomes of the values of several processes: `livesum` adds those of living ones,
+and `mostrecent` takes the last one set, because all of them speak of the same database.
+"""
+
+import struct
+import sys
+from functools import lru_cache
+
+from app import __version__
+from app.observability import processes
+
+# isort: split
+# Only now: prometheus_client looks for the directory once, when it is imported.
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from app.push.endpoint import EndpointNotAllowed, EndpointPolicy, PushServiceKind
+
+_RENDER_TRIES = 3
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+processes.enter()
+
+# Notification delivery rate: rate(push_deliveries_total{verdict="accepted"}[5m]).
+deliveries = Counter(
+    "push_deliveries_total",
+    "Outcomes of push messages, by push service and verdict. A message that is tried again counts each time.",
+    ["service", "verdict"],
+)
+push_request_duration = Histogram(
+    "push_service_request_duration_seconds",
+    "Time from posting a push message to its push service's answer.",
+    ["service"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+push_requests_in_flight = Gauge(
+    "push_service_requests_in_flight",
+    "Push messages posted and not answered yet.",
+    ["service"],
+    multiprocess_mode="livesum",
+)
+
+# API response times, and error rates by endpoint.
+http_request_duration = Histogram(
+    "push_http_request_duration_seconds",
+    "Time to answer an HTTP request, by route template and status class (2xx).",
+    ["method", "route", "status"],
+    buckets=_SECONDS,
+)
+http_requests = Counter(
+    "push_http_requests_total",
+    "HTTP requests answered, by route template and status code.",
+    ["method", "route", "status"],
+)
+http_requests_in_flight = Gauge(
+    "push_http_requests_in_flight", "HTTP requests being answered.", multiprocess_mode="livesum"
+)
+rate_limiter_failures = Counter(
+    "push_rate_limiter_failures_total", "Requests let through because the rate limiter's store was not reachable."
+)
+
+# What stands in the database, refreshed by one process (workers/database_gauges.py).
+active_subscriptions = Gauge(
+    "push_active_subscriptions",
+    "Subscriptions that are enabled, not gone and not deleted.",
+    multiprocess_mode="mostrecent",
+)
+pending_deliveries = Gauge(
+    "push_pending_deliveries",
+    "Deliveries planned and without a final outcome, by the size of their open batches.",
+    multiprocess_mode="mostrecent",
+)
+oldest_pending_age = Gauge(
+    "push_oldest_pending_age_seconds",
+    "How long the delivery that waits longest has been due. One that waits for its next try is not due.",
+    multiprocess_mode="mostrecent",
+)
+unfinished_notifications = Gauge(
+    "push_unfinished_notifications",
+    "Notifications that are scheduled, being planned or being sent.",
+    ["state"],
+    multiprocess_mode="mostrecent",
+)
+database_gauges_refreshed = Gauge(
+    "push_database_gauges_refreshed_timestamp_seconds",
+    "When the gauges about the database were last refreshed, in Unix time.",
+    multiprocess_mode="mostrecent",
+)
+database_up = Gauge(
+    "push_database_up", "1 if the database answered when last asked, else 0.", multiprocess_mode="mostrecent"
+)
+
+periodic_job_failures = Counter(
+    "push_periodic_job_failures_total", "Runs of a periodic job that raised an error.", ["job"]
+)
+build_info = Gauge(
+    "push_build_info", "Always 1; the labels tell what runs.", ["version", "python"], multiprocess_mode="livemax"
+)
+build_info.labels(version=__version__, python=".".join(str(part) for part in sys.version_info[:3])).set(1)
+
+
+@lru_cache(maxsize=1024)
+def service_label(endpoint_host: str) -> str:
+    """Return the `service` label of an endpoint's host: fcm, mozilla, apple, wns, or other."""
+    try:
+        return EndpointPolicy().check(f"https://{endpoint_host}/").service.value
+    except EndpointNotAllowed:
+        return PushServiceKind.OTHER.value
+
+
+def render() -> tuple[bytes, str]:
+    """Return the metrics of all the service's processes in Prometheus' text format, and its content type."""
+    for _ in range(_RENDER_TRIES - 1):
+        try:
+            return _render(), CONTENT_TYPE_PLAIN_0_0_4
+        except (struct.error, RuntimeError, FileNotFoundError):
+            # Another process was just creating its file, or its master removing it.
+            continue
+    return _render(), CONTENT_TYPE_PLAIN_0_0_4
+
+
+def _render() -> bytes:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(processes.DIRECTORY))  # type: ignore[no-untyped-call]
+    with processes.nobody_sweeping():
+        return generate_latest(registry)

@@ -1,0 +1,1 @@
+"""What runs beside the requests: periodic work, and the loops that send."""

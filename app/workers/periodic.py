@@ -1,0 +1,71 @@
+"""Runs jobs at intervals, each on a thread of its own, so that a slow one delays no other.
+
+What the jobs do is theirs; which process may do it, leader.py's.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from app.db.session import SessionFactory
+from app.observability import metrics
+
+Job = Callable[[SessionFactory], None]
+
+STOP_TIMEOUT_SECONDS = 2.0
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _NamedJob:
+    name: str
+    run: Job
+    interval_seconds: float
+
+
+class Periodic:
+    """Named jobs and their intervals. A job that raises is logged, counted, and run again when its time comes."""
+
+    def __init__(self, sessions: SessionFactory) -> None:
+        self._sessions = sessions
+        self._jobs: list[_NamedJob] = []
+        self._threads: list[threading.Thread] = []
+        self._stopping = threading.Event()
+
+    def add(self, name: str, job: Job, *, interval_seconds: float) -> None:
+        """Run `job` at the start and then at every interval. `name` becomes a metric's label."""
+        self._jobs.append(_NamedJob(name, job, interval_seconds))
+
+    def start(self) -> None:
+        """Start a thread for each job added so far."""
+        self._stopping.clear()
+        for job in self._jobs:
+            thread = threading.Thread(target=self._repeat, args=(job,), name=f"periodic-{job.name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self, timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> None:
+        """Run nothing further. A job under way gets until the timeout; then it is left to the process's end."""
+        self._stopping.set()
+        deadline = time.monotonic() + timeout_seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                log.warning("periodic job still running at stop", job=thread.name)
+        self._threads.clear()
+
+    def _repeat(self, job: _NamedJob) -> None:
+        due = time.monotonic()
+        while not self._stopping.wait(max(0.0, due - time.monotonic())):
+            try:
+                job.run(self._sessions)
+            except Exception:
+                metrics.periodic_job_failures.labels(job=job.name).inc()
+                log.exception("periodic job failed", job=job.name)
+            due += job.interval_seconds
+            if due < time.monotonic():  # it took longer than its interval: no hurry to catch up
+                due = time.monotonic() + job.interval_seconds
