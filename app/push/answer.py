@@ -40,9 +40,7 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: datetime) -> int | N
 
 def message_id_in(headers: Mapping[str, str], *, endpoint: str) -> str | None:
     """Return the push service's id for an accepted message: its own header, else Location's last part."""
-    found = (
-        headers.get("apns-id") or headers.get("x-wns-msg-id") or _last_segment(headers.get("location", ""))
-    )
+    found = headers.get("apns-id") or headers.get("x-wns-msg-id") or _last_segment(headers.get("location", ""))
     message_id = _printable(found)[:_MAX_MESSAGE_ID_CHARACTERS]
     return message_id if message_id and message_id not in endpoint else None
 

@@ -14,9 +14,7 @@ _HTTPS_PORT = 443
 _DEFAULT_PORTS = {"https": _HTTPS_PORT, "http": 80}
 # RFC 3986's characters: unreserved, reserved and the percent sign. Anything else (a backslash, a tab, a
 # caret) is where two URL parsers disagree about the host.
-_URL_CHARACTERS = frozenset(
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?#[]@!$&'()*+,;=%"
-)
+_URL_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?#[]@!$&'()*+,;=%")
 _LABEL_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
@@ -86,9 +84,7 @@ class EndpointPolicy:
             )
         service = self._service_of(host)
         if service is None:
-            raise EndpointNotAllowed(
-                f"{_shown(host)} is not a known push service. Ask the operator to add it."
-            )
+            raise EndpointNotAllowed(f"{_shown(host)} is not a known push service. Ask the operator to add it.")
         return _checked(endpoint, url, host, port, service)
 
     def _service_of(self, host: str) -> PushServiceKind | None:
@@ -140,9 +136,7 @@ def _split(endpoint: str) -> SplitResult:
     try:
         url = urlsplit(endpoint)
     except ValueError:
-        raise EndpointNotAllowed(
-            "The endpoint is not a URL. Send it exactly as the browser gave it."
-        ) from None
+        raise EndpointNotAllowed("The endpoint is not a URL. Send it exactly as the browser gave it.") from None
     if url.scheme not in _DEFAULT_PORTS or not url.netloc:
         raise EndpointNotAllowed("The endpoint is not an https URL. Send it exactly as the browser gave it.")
     if "@" in url.netloc:
@@ -163,9 +157,7 @@ def _host_and_port(url: SplitResult) -> tuple[str, int]:
     return host, port if port is not None else _DEFAULT_PORTS[url.scheme]
 
 
-def _checked(
-    endpoint: str, url: SplitResult, host: str, port: int, service: PushServiceKind
-) -> CheckedEndpoint:
+def _checked(endpoint: str, url: SplitResult, host: str, port: int, service: PushServiceKind) -> CheckedEndpoint:
     origin = _origin(url.scheme, host, port)
     target = endpoint[len(url.scheme) + len("://") + len(url.netloc) :]
     slash = "" if target.startswith("/") else "/"

@@ -38,9 +38,7 @@ class InvalidSubscriptionKeys(ValueError):
     """A key of a subscription is not what a browser gives; `field` is p256dh or auth."""
 
     def __init__(self, field_name: str, problem: str) -> None:
-        super().__init__(
-            f"{field_name} {problem}. Send the keys exactly as PushSubscription.toJSON() gave them."
-        )
+        super().__init__(f"{field_name} {problem}. Send the keys exactly as PushSubscription.toJSON() gave them.")
         self.field = field_name
 
 

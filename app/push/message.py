@@ -10,7 +10,6 @@ from app.push.keys import VapidKey
 
 # RFC 8291 section 4: one record of 4,096 bytes, less 86 of header, 16 of tag and 1 of delimiter.
 MAX_PLAINTEXT_BYTES = 3993
-MAX_TTL_SECONDS = 28 * 24 * 3600
 
 
 class Urgency(StrEnum):

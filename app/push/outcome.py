@@ -112,9 +112,7 @@ class _OwnMeaning:
 # Phrases are compared in lower case and without white space. A service of the operator's may be one of these
 # behind another name, so for OTHER all of them count. First match wins.
 _OWN_MEANINGS = (
-    _OwnMeaning(
-        PushServiceKind.APPLE, (400,), "vapidpkhashmismatch", Verdict.KEY_MISMATCH, Reason.KEY_MISMATCH
-    ),
+    _OwnMeaning(PushServiceKind.APPLE, (400,), "vapidpkhashmismatch", Verdict.KEY_MISMATCH, Reason.KEY_MISMATCH),
     _OwnMeaning(PushServiceKind.APPLE, (400,), "badwebpushtopic", Verdict.REJECTED, Reason.BAD_TOPIC),
     # autopush lost a race with the browser's reconnecting: at once is right.
     _OwnMeaning(PushServiceKind.MOZILLA, (503,), '"errno":202', Verdict.RETRY, Reason.PUSH_SERVICE_ERROR, 0),
@@ -161,18 +159,10 @@ def judge(
 def _own_meaning(
     service: PushServiceKind, status_code: int, headers: Mapping[str, str], body: bytes
 ) -> _OwnMeaning | None:
-    says = (
-        _wns_texts(headers)
-        if status_code < 300
-        else f"{_wns_texts(headers)} {body.decode('utf-8', 'replace')}"
-    )
+    says = _wns_texts(headers) if status_code < 300 else f"{_wns_texts(headers)} {body.decode('utf-8', 'replace')}"
     says = "".join(says.split()).lower()
     for row in _OWN_MEANINGS:
-        if (
-            status_code in row.statuses
-            and service in (row.service, PushServiceKind.OTHER)
-            and row.phrase in says
-        ):
+        if status_code in row.statuses and service in (row.service, PushServiceKind.OTHER) and row.phrase in says:
             return row
     return None
 

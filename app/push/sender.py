@@ -1,12 +1,29 @@
 """The port: how the delivery pipeline hands messages to whatever posts them, and gets their outcomes back."""
 
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from app.push.message import PushMessage
 from app.push.outcome import Outcome
 
 Outcomes = Generator[list[tuple[PushMessage, Outcome]], None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a sender waits. `connect` counts for TCP and again for TLS, `read` for each piece of the
+    answer, `answer` from the request to the last header, `body` for what follows: by then the verdict is
+    known.
+    """
+
+    connect_seconds: float = 5.0
+    read_seconds: float = 10.0
+    answer_seconds: float = 15.0
+    body_seconds: float = 2.0
+
+
+DEFAULT_TIMEOUTS = Timeouts()
 
 
 def never() -> bool:
