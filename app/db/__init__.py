@@ -1,0 +1,1 @@
+"""The database: the base of all models, sessions and transactions, and the embedded PostgreSQL."""
