@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import create_engine, exc, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import embedded
 from app.settings import Settings
 
 SessionFactory = sessionmaker[Session]
+
+# The database is away or busy, or two transactions met (deadlock, 40P01): the same again may succeed.
+PASSING_ERRORS = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
 
 CONNECT_TIMEOUT_SECONDS = 5
 POOL_TIMEOUT_SECONDS = 5

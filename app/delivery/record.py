@@ -71,13 +71,12 @@ def _retry_entries(session: Session, work: Work, answered: Sequence[Answered]) -
     by_wait: dict[int | None, list[Answered]] = defaultdict(list)
     for recipient, outcome in answered:
         by_wait[outcome.retry_after_seconds].append((recipient, outcome))
+    now = database_now(session)
     entries = []
     for wait, members in by_wait.items():
-        not_before = database_now(session) + delay_before_retry(work.attempt, wait)
-        in_time = [pair for pair in members if not_before < pair[0].deadline]
-        batch_id = (
-            _later_batch(session, work, len(in_time), not_before - database_now(session)) if in_time else None
-        )
+        not_before = now + delay_before_retry(work.attempt, wait)
+        in_time = sum(not_before < recipient.deadline for recipient, _ in members)
+        batch_id = _later_batch(session, work, in_time, not_before) if in_time else None
         for recipient, outcome in members:
             is_in_time = not_before < recipient.deadline
             entries.append(

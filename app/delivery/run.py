@@ -7,12 +7,11 @@ from datetime import datetime
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from app.db.session import SessionFactory, transaction
+from app.db.session import PASSING_ERRORS, SessionFactory, transaction
 from app.delivery import claim, record
+from app.delivery.bell import Bell
 from app.delivery.claim import Recipient, Work
 from app.delivery.payload import PublicUrls, payload_of, topic_of
 from app.delivery.record import Answered, BatchReport
@@ -31,7 +30,6 @@ WRITE_EVERY_SECONDS = 1.0
 WRITE_PATIENCE_SECONDS = 45.0
 FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 5.0
-PASSING_ERRORS = (OperationalError, InterfaceError, PoolTimeout)
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +42,7 @@ class Pipeline:
     sender: Sender
     keyring: Keyring
     urls: PublicUrls = field(default_factory=PublicUrls)
+    bell: Bell = field(default_factory=Bell)
 
 
 def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = never) -> BatchReport:

@@ -7,13 +7,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from app.errors import DomainError
+from app.errors import Unavailable
 
 _FORMAT = b"\x01"
 _NONCE_BYTES = 12
 
 
-class CannotUnseal(DomainError):
+class CannotUnseal(Unavailable):
     """What is stored was sealed under another SECRET_KEY, or was changed."""
 
     code = "cannot-unseal"

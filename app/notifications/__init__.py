@@ -1,0 +1,1 @@
+"""Notifications: accepted, sent inline or by the workers, and looked up afterwards."""
