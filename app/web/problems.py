@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+import sentry_sdk
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -151,6 +152,9 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     detail = str(error.detail)
     if error.status_code == 400:  # FastAPI's answer to a body it cannot decode or parse
         return _malformed_json()
+    if error.status_code == 413:
+        kind = errors.TooLarge
+        return problem_response(413, code=kind.code, title=kind.title, detail=detail, headers=headers)
     if error.status_code == 404:
         detail = "There is nothing at this address."
     if error.status_code == 405:
@@ -189,7 +193,8 @@ async def _database_error(request: Request, error: Exception) -> Response:
 
 
 def internal_error(path: str, error: BaseException) -> Response:
-    """Log an error nobody expected and return the 500 that tells nothing but where to look it up."""
+    """Log and report an error nobody expected; return the 500 that tells nothing but where to look it up."""
+    sentry_sdk.capture_exception(error)
     if isinstance(error, database_errors.SQLAlchemyError):
         frames = "".join(traceback.format_tb(error.__traceback__))
         _log.error("request failed", path=path, error=type(error).__name__, frames=frames, **_database_facts(error))

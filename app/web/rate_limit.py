@@ -6,6 +6,7 @@ When Redis is gone the limiter lets everybody pass, counts that, and recovers by
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from slowapi import Limiter
 from slowapi.util import get_remote_address
 
 from app.errors import RateLimited
+from app.observability import metrics
 from app.settings import Settings
 from app.web.auth import CallerDep
 
@@ -30,6 +32,24 @@ REDIS_TIMEOUT_SECONDS = 0.25
 PAUSE_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Where a client stands after a request. `reset_at` (Unix time) is when it gains requests again."""
+
+    is_allowed: bool
+    rate: RateLimitItem
+    remaining: int
+    reset_at: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {
+            "X-RateLimit-Limit": str(self.rate.amount),
+            "X-RateLimit-Remaining": str(self.remaining),
+            "X-RateLimit-Reset": str(self.reset_at),
+        }
 
 
 class RateLimits:
@@ -44,32 +64,21 @@ class RateLimits:
         }
         self._paused_until = 0.0
 
-    def hit(self, kind: LimitKind, client: str) -> dict[str, str]:
-        """Count one request of a client; return the rate-limit headers of its answer, none while Redis is gone.
-
-        Raises RateLimited.
-        """
+    def hit(self, kind: LimitKind, client: str) -> Verdict | None:
+        """Count one request of a client and judge it; None, which lets it pass, while Redis is gone."""
         rate = self._rates[kind]
         if time.monotonic() < self._paused_until:
-            return {}
+            metrics.rate_limiter_failures.inc()
+            return None
         try:
             allowed = self._limiter.limiter.hit(rate, kind, client)
             reset_at, remaining = self._limiter.limiter.get_window_stats(rate, kind, client)
         except StorageError as error:
             self._paused_until = time.monotonic() + PAUSE_SECONDS
+            metrics.rate_limiter_failures.inc()
             _log.warning("rate limits are not enforced: Redis cannot be reached", error=str(error))
-            return {}
-        reset_seconds = max(1, math.ceil(reset_at - time.time()))
-        headers = {
-            "X-RateLimit-Limit": str(rate.amount),
-            "X-RateLimit-Remaining": str(max(0, remaining)),
-            "X-RateLimit-Reset": str(math.ceil(reset_at)),
-        }
-        if not allowed:
-            raise RateLimited(
-                f"At most {rate} of this kind. Try again in {reset_seconds} s.", retry_after_seconds=reset_seconds
-            )
-        return headers
+            return None
+        return Verdict(is_allowed=allowed, rate=rate, remaining=max(0, remaining), reset_at=math.ceil(reset_at))
 
 
 def create_limiter(settings: Settings) -> Limiter:
@@ -98,6 +107,14 @@ def limited(kind: LimitKind) -> Callable[[Request, CallerDep], None]:
 
     def count(request: Request, caller: CallerDep) -> None:
         limits: RateLimits = request.app.state.rate_limits
-        request.state.rate_limit_headers = limits.hit(kind, caller.rate_key)
+        verdict = limits.hit(kind, caller.rate_key)
+        if verdict is None:
+            return
+        request.state.rate_limit_headers = verdict.headers  # middleware.ResponseHeaders puts them on any answer
+        if not verdict.is_allowed:
+            seconds = max(1, math.ceil(verdict.reset_at - time.time()))
+            raise RateLimited(
+                f"The limit is {verdict.rate}. Try again in {seconds} s.", retry_after_seconds=seconds
+            )
 
     return count

@@ -24,7 +24,13 @@ class SlashAgnosticRoute(APIRoute):
 
 def api_router(*, prefix: str = "", tags: Sequence[str] = (), **options: Any) -> APIRouter:
     """Return a router of slash-agnostic routes. Declare each path in the specification's form."""
-    return APIRouter(prefix=prefix, tags=list(tags), route_class=SlashAgnosticRoute, **options)
+    return APIRouter(
+        prefix=prefix,
+        tags=list(tags),
+        route_class=SlashAgnosticRoute,
+        generate_unique_id_function=_operation_id,
+        **options,
+    )
 
 
 def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
@@ -42,6 +48,10 @@ def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
     if methods:
         methods |= {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
     return sorted(methods)
+
+
+def _operation_id(route: APIRoute) -> str:
+    return "_".join([*(str(tag) for tag in route.tags[:1]), route.name])
 
 
 def _other_form(path: str) -> str:

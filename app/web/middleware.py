@@ -1,0 +1,203 @@
+"""What happens to every request before a router sees it, and to every answer on its way out. Pure ASGI.
+
+In order, from the outside: access log, response headers, CORS, unexpected errors, body size, HEAD.
+"""
+
+import sys
+from collections.abc import Mapping
+
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import TooLarge
+from app.settings import Settings
+from app.web.problems import internal_error, problem_response
+
+MAX_BODY_BYTES = 1024 * 1024
+PREFLIGHT_MAX_AGE_SECONDS = 2 * 3600
+HSTS_MAX_AGE_SECONDS = 365 * 24 * 3600
+
+API_CSP = "default-src 'none'; frame-ancestors 'none'"
+_PAGE_CSP = "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+# Pages of ours, development only. Swagger UI is the one thing that a browser fetches from elsewhere.
+PAGE_CSP: Mapping[str, str] = {
+    "/demo": f"default-src 'self'; img-src 'self' data: https:; {_PAGE_CSP}",
+    "/docs": (
+        "default-src 'none'; connect-src 'self'; img-src data: https://fastapi.tiangolo.com; "
+        "script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
+        f"style-src 'unsafe-inline' https://cdn.jsdelivr.net; {_PAGE_CSP}"
+    ),
+}
+
+_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID", "X-Subscription-Auth")
+_EXPOSED_HEADERS = (
+    "Location",
+    "Retry-After",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "X-Request-ID",
+)
+
+
+def middleware(settings: Settings) -> list[Middleware]:
+    """Return the app's middleware, the outermost first."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_allowed_origins,
+        allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
+        allow_headers=_REQUEST_HEADERS,
+        expose_headers=_EXPOSED_HEADERS,
+        max_age=PREFLIGHT_MAX_AGE_SECONDS,
+    )
+    return [
+        Middleware(ResponseHeaders, https_only=settings.is_production),
+        *([cors] if settings.cors_allowed_origins else []),
+        Middleware(UnexpectedErrors),
+        Middleware(BodySizeLimit, max_bytes=MAX_BODY_BYTES),
+        Middleware(HeadAsGet),
+    ]
+
+
+class PlainStartupFailure:
+    """When the app cannot start, has the server log why in words, without a traceback, if the fault is expected."""
+
+    def __init__(self, app: ASGIApp, *, expected: tuple[type[Exception], ...]) -> None:
+        self.app = app
+        self.expected = expected
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_plainly(message: Message) -> None:
+            error = sys.exception()
+            if message["type"] == "lifespan.startup.failed" and isinstance(error, self.expected):
+                message = {**message, "message": str(error)}
+            await send(message)
+
+        await self.app(scope, receive, send_plainly if scope["type"] == "lifespan" else send)
+
+
+class ResponseHeaders:
+    """Adds the security headers, and the rate-limit headers that a dependency left in the request's state.
+
+    A header that the answer already has is kept.
+    """
+
+    def __init__(self, app: ASGIApp, *, https_only: bool) -> None:
+        self.app = app
+        self.headers = {
+            "Cache-Control": "no-store",
+            "Content-Security-Policy": API_CSP,
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+            "X-Frame-Options": "DENY",
+        }
+        if https_only:
+            self.headers["Strict-Transport-Security"] = f"max-age={HSTS_MAX_AGE_SECONDS}; includeSubDomains"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        page = next((csp for prefix, csp in PAGE_CSP.items() if scope["path"].startswith(prefix)), None)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if page:
+                    headers.setdefault("Content-Security-Policy", page)
+                for name, value in {**self.headers, **state.get("rate_limit_headers", {})}.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+class UnexpectedErrors:
+    """Answers 500 when something raised what nobody expected.
+
+    Starlette's own place for this is outside all other middleware, so its answer would lack CORS headers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        has_started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        except Exception as error:
+            response = internal_error(scope["path"], error)
+            if has_started:
+                raise  # half an answer is out: the server closes the connection
+            await response(scope, receive, send)
+
+
+class BodySizeLimit:
+    """Answers 413 to a body that is too large: at once when its length is announced, else when it gets there."""
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        detail = f"The body is larger than {self.max_bytes} bytes."
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal() and int(announced) > self.max_bytes:
+            # The body is still on its way: closing the connection spares us reading it.
+            headers = {"Connection": "close"}
+            refusal = problem_response(
+                413, code=TooLarge.code, title=TooLarge.title, detail=detail, headers=headers
+            )
+            await refusal(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_bytes:
+                # The one exception that FastAPI lets through while it reads a body.
+                raise HTTPException(413, detail, headers={"Connection": "close"})
+            return message
+
+        await self.app(scope, receive_counted, send)
+
+
+class HeadAsGet:
+    """Answers HEAD as GET without the body (RFC 9110 section 9.3.2); FastAPI's routes know GET only."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        scope["method"] = "GET"  # in place, because the access log reads the route from this very scope
+        try:
+            await self.app(scope, receive, send_without_body)
+        finally:
+            scope["method"] = "HEAD"
