@@ -28,7 +28,7 @@ def configure_logging(settings: Settings) -> None:
         processors=[
             structlog.stdlib.filter_by_level,
             *_shared_processors(),
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+            _hand_over,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -76,10 +76,14 @@ def _shared_processors() -> list[Processor]:
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
-        # As plain text: tracebacks with local variables would show endpoints and keys.
-        structlog.processors.format_exc_info,
         structlog.processors.UnicodeDecoder(),
     ]
+
+
+def _hand_over(logger: WrappedLogger, method: str, event: EventDict) -> Any:
+    """Give the event to the standard library's logger, its exception too: Sentry listens there."""
+    arguments, keywords = structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, method, event)
+    return arguments, {**keywords, "exc_info": event.get("exc_info")}
 
 
 def _final_processors(settings: Settings) -> list[Processor]:
@@ -95,4 +99,10 @@ def _final_processors(settings: Settings) -> list[Processor]:
         renderer = structlog.dev.ConsoleRenderer(
             colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
-    return [structlog.stdlib.ProcessorFormatter.remove_processors_meta, redact, renderer]
+    return [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        # As plain text: tracebacks with local variables would show endpoints and keys.
+        structlog.processors.format_exc_info,
+        redact,
+        renderer,
+    ]

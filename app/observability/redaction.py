@@ -11,7 +11,7 @@ from uuid import UUID
 
 MASK = "[redacted]"
 
-_MAX_DEPTH = 8
+_MAX_DEPTH = 12
 _SECRET_NAMES = frozenset(
     {
         "endpoint", "p256dh", "auth", "keys", "token", "access_token", "authorization", "proxy_authorization",
@@ -32,6 +32,9 @@ _CREDENTIALS_IN_HEADER = re.compile(
     r"\b(Bearer|WebPush|vapid|Basic)(\s+)(?:[tk]=)?[\w.~+/=,\- ]{16,}", re.IGNORECASE
 )
 _JWT = re.compile(r"\beyJ[\w-]{8,}\.[\w-]*\.[\w-]*(?:\.[\w-]*\.[\w-]*)?")
+# SQLAlchemy shows a statement's parameters, PostgreSQL the row that broke a rule.
+_SQL_PARAMETERS = re.compile(r"\[parameters: .*?\]\s*(?=\n|\(Background|$)", re.DOTALL)
+_SQL_DETAIL = re.compile(r"(DETAIL|CONTEXT):.*")
 _Plain = (bool, int, float, type(None), datetime, date, UUID)
 
 
@@ -44,13 +47,17 @@ class Redactor:
         self._endpoints = re.compile(rf"((?:{hosts})(?::\d+)?/)[^\s\"'<>\])}},]+", re.IGNORECASE)
 
     def text(self, value: str) -> str:
-        """Return the text with endpoints, credentials in URLs and headers, and JWTs masked."""
+        """Return the text with endpoints, credentials, JWTs and the values in database errors masked."""
         if "/" in value:
             value = self._endpoints.sub(rf"\1{MASK}", value)
         if "@" in value:
             value = _CREDENTIALS_IN_URL.sub(MASK, value)
         if "eyJ" in value:
             value = _JWT.sub(MASK, value)
+        if "[parameters: " in value:
+            value = _SQL_PARAMETERS.sub(f"[parameters: {MASK}]", value)
+        if "DETAIL:" in value or "CONTEXT:" in value:
+            value = _SQL_DETAIL.sub(rf"\1: {MASK}", value)
         if " " in value:
             value = _CREDENTIALS_IN_HEADER.sub(rf"\1\2{MASK}", value)
         return value

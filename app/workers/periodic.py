@@ -5,15 +5,19 @@ What the jobs do is theirs; which process may do it, leader.py's.
 
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.db.session import SessionFactory
 from app.observability import metrics
 
 Job = Callable[[SessionFactory], None]
+_DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
 STOP_TIMEOUT_SECONDS = 2.0
 
@@ -25,6 +29,7 @@ class _NamedJob:
     name: str
     run: Job
     interval_seconds: float
+    close: Callable[[], None] | None
 
 
 class Periodic:
@@ -36,9 +41,12 @@ class Periodic:
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
 
-    def add(self, name: str, job: Job, *, interval_seconds: float) -> None:
-        """Run `job` at the start and then at every interval. `name` becomes a metric's label."""
-        self._jobs.append(_NamedJob(name, job, interval_seconds))
+    def add(self, name: str, job: Job, *, interval_seconds: float, close: Callable[[], None] | None = None) -> None:
+        """Run `job` at the start and then at every interval, and `close` at the end, all on the same thread.
+
+        `name` becomes a metric's label.
+        """
+        self._jobs.append(_NamedJob(name, job, interval_seconds, close))
 
     def start(self) -> None:
         """Start a thread for each job added so far."""
@@ -61,11 +69,23 @@ class Periodic:
     def _repeat(self, job: _NamedJob) -> None:
         due = time.monotonic()
         while not self._stopping.wait(max(0.0, due - time.monotonic())):
-            try:
-                job.run(self._sessions)
-            except Exception:
-                metrics.periodic_job_failures.labels(job=job.name).inc()
-                log.exception("periodic job failed", job=job.name)
+            self._run(job)
             due += job.interval_seconds
             if due < time.monotonic():  # it took longer than its interval: no hurry to catch up
                 due = time.monotonic() + job.interval_seconds
+        if job.close is not None:
+            job.close()
+
+    def _run(self, job: _NamedJob) -> None:
+        try:
+            job.run(self._sessions)
+        except Exception as error:
+            metrics.periodic_job_failures.labels(job=job.name).inc()
+            if isinstance(error, _DATABASE_AWAY):
+                log.warning("periodic job waits for the database", job=job.name, error=type(error).__name__)
+            elif isinstance(error, SQLAlchemyError):
+                # Its text can hold a statement's parameters: endpoints and keys.
+                frames = "".join(traceback.format_tb(error.__traceback__))
+                log.error("periodic job failed", job=job.name, error=type(error).__name__, frames=frames)
+            else:
+                log.exception("periodic job failed", job=job.name)

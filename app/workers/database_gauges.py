@@ -1,0 +1,97 @@
+"""Refreshes the gauges about the database: one process of the service does it, and none while being scraped."""
+
+import time
+from datetime import timedelta
+
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.db.session import SessionFactory, transaction
+from app.models import BatchState, DeliveryBatch, Notification, NotificationState, Subscription
+from app.models.subscription import IS_ACTIVE
+from app.observability import metrics
+from app.workers.leader import Leader
+
+INTERVAL_SECONDS = 15
+LOCK_KEY = 0x70757368_67617567  # "pushgaug"
+
+STATEMENT_TIMEOUT = "10s"
+# Counting subscriptions reads an index as large as the audience. It may take this share of the time, no more.
+COUNTING_SHARE = 0.02
+
+_UNFINISHED = (NotificationState.SCHEDULED, NotificationState.PLANNING, NotificationState.SENDING)
+_OPEN_BATCH = DeliveryBatch.state.in_((BatchState.READY, BatchState.LEASED))
+
+
+class DatabaseGauges:
+    """The job for Periodic. Every process runs it; the leader counts, the others stand by to take over."""
+
+    def __init__(self) -> None:
+        self._leader = Leader(LOCK_KEY)
+        self._count_again_at = 0.0
+
+    def __call__(self, sessions: SessionFactory) -> None:
+        try:
+            leads = self._leader.leads(sessions)
+        except SQLAlchemyError:
+            metrics.database_up.set(0)
+            raise
+        metrics.database_up.set(1)
+        if leads:
+            self._refresh(sessions)
+
+    def close(self) -> None:
+        self._leader.resign()
+
+    def _refresh(self, sessions: SessionFactory) -> None:
+        with transaction(sessions) as session:
+            session.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
+            _measure_queue(session)
+            _count_notifications(session)
+        if time.monotonic() >= self._count_again_at:
+            started = time.monotonic()
+            with transaction(sessions) as session:
+                session.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
+                metrics.active_subscriptions.set(count_active_subscriptions(session))
+            self._count_again_at = time.monotonic() + (time.monotonic() - started) / COUNTING_SHARE
+        metrics.database_gauges_refreshed.set_to_current_time()
+
+
+def count_active_subscriptions(session: Session) -> int:
+    """Return how many there are, all tenants together. An index-only scan of ix_push_subscriptions_active."""
+    return session.scalars(select(func.count()).select_from(Subscription).where(IS_ACTIVE)).one()
+
+
+def pending_deliveries(session: Session) -> tuple[int, timedelta]:
+    """Return how many deliveries are pending, and how long the first of them has been due.
+
+    The sizes of the open batches are summed: a few rows of ix_push_delivery_batches_due for each thousand
+    deliveries, where counting the ledger would read every partition. The price: what a leased batch has recorded
+    already counts until the batch closes, so the sum is high by at most 500 for each worker.
+    """
+    total, waited = session.execute(
+        select(
+            func.coalesce(func.sum(DeliveryBatch.size), 0),
+            func.greatest(func.now() - func.min(DeliveryBatch.not_before), timedelta(0)),
+        ).where(_OPEN_BATCH)
+    ).one()
+    return int(total), waited
+
+
+def _measure_queue(session: Session) -> None:
+    total, waited = pending_deliveries(session)
+    metrics.pending_deliveries.set(total)
+    metrics.oldest_pending_age.set(waited.total_seconds())
+
+
+def _count_notifications(session: Session) -> None:
+    """Served by ix_push_notifications_unfinished."""
+    found = session.execute(
+        select(Notification.state, func.count())
+        .where(Notification.state.in_(_UNFINISHED))
+        .group_by(Notification.state)
+    )
+    counts = {row.state: row[1] for row in found}
+    for state in _UNFINISHED:
+        metrics.unfinished_notifications.labels(state=state.value).set(counts.get(state, 0))
