@@ -1,0 +1,1 @@
+"""The audience: browsers subscribe, change their topics, and leave."""
