@@ -1,0 +1,1 @@
+"""Statistics of subscriptions and deliveries, counted in the database."""
