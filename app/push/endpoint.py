@@ -73,7 +73,7 @@ class EndpointPolicy:
         url = _split(endpoint)
         host, port = _host_and_port(url)
         if self.allow_loopback and is_loopback_host(host):
-            return _checked(endpoint, url, host, port, PushServiceKind.OTHER)
+            return _checked(endpoint, url, host, port, _played_on_loopback(url.path))
         if url.scheme != "https":
             raise EndpointNotAllowed(
                 f"The endpoint on {_shown(host)} is not https. Push services are reached over https only."
@@ -162,6 +162,14 @@ def _checked(endpoint: str, url: SplitResult, host: str, port: int, service: Pus
     target = endpoint[len(url.scheme) + len("://") + len(url.netloc) :]
     slash = "" if target.startswith("/") else "/"
     return CheckedEndpoint(f"{origin}{slash}{target}", origin, host, port, service)
+
+
+def _played_on_loopback(path: str) -> PushServiceKind:
+    # A simulator plays all of them on one host, and says which by the first part of the path.
+    try:
+        return PushServiceKind(path.split("/")[1])
+    except (ValueError, IndexError):
+        return PushServiceKind.OTHER
 
 
 def _origin(scheme: str, host: str, port: int) -> str:

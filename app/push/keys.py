@@ -132,8 +132,8 @@ def encode_base64url(raw: bytes) -> str:
 
 def decode_base64url(text: str) -> bytes:
     """Read base64url or plain base64, padded or not. Raises ValueError for anything else."""
-    bare = text[:-2].rstrip("=") if text.endswith("==") else text.removesuffix("=")
-    if len(text) > _MAX_KEY_CHARACTERS or not bare.isascii():
+    bare = text.removesuffix("=").removesuffix("=")
+    if len(text) > _MAX_KEY_CHARACTERS or not bare.isascii() or "=" in bare:
         raise ValueError("not base64url")
     url_safe = bare.replace("+", "-").replace("/", "_")
     try:

@@ -19,9 +19,9 @@ class Verdict(StrEnum):
 
     ACCEPTED = "accepted"  # the push service has it
     GONE = "gone"  # the subscription has ended
-    KEY_MISMATCH = "key-mismatch"  # our VAPID credentials were refused; the subscription lives
+    KEY_MISMATCH = "key_mismatch"  # our VAPID credentials were refused; the subscription lives
     REJECTED = "rejected"  # permanent for this message only
-    TOO_LARGE = "too-large"  # permanent for this message only
+    TOO_LARGE = "too_large"  # permanent for this message only
     RETRY = "retry"  # wait, and try again until the deadline
 
 
@@ -30,27 +30,27 @@ class Reason(StrEnum):
 
     ACCEPTED = "accepted"
     GONE = "gone"
-    KEY_MISMATCH = "key-mismatch"
-    TOO_LARGE = "too-large"
-    BAD_REQUEST = "bad-request"
-    BAD_TOPIC = "bad-topic"
+    KEY_MISMATCH = "key_mismatch"
+    TOO_LARGE = "too_large"
+    BAD_REQUEST = "bad_request"
+    BAD_TOPIC = "bad_topic"
     REFUSED = "refused"  # another 4xx
     DROPPED = "dropped"  # WNS took the message and dropped it
-    SENDER_BLOCKED = "sender-blocked"  # WNS blocks our domain
-    RATE_LIMITED = "rate-limited"
-    PUSH_SERVICE_ERROR = "push-service-error"
-    REDIRECT_REFUSED = "redirect-refused"
-    UNEXPECTED_STATUS = "unexpected-status"
+    SENDER_BLOCKED = "sender_blocked"  # WNS blocks our domain
+    RATE_LIMITED = "rate_limited"
+    PUSH_SERVICE_ERROR = "push_service_error"
+    REDIRECT_REFUSED = "redirect_refused"
+    UNEXPECTED_STATUS = "unexpected_status"
     TIMEOUT = "timeout"
-    CONNECTION_FAILED = "connection-failed"  # nothing was sent
-    CONNECTION_BROKEN = "connection-broken"  # ambiguous: it may have arrived
-    DNS_FAILURE = "dns-failure"
-    ADDRESS_NOT_PUBLIC = "address-not-public"
-    TLS_REFUSED = "tls-refused"
-    BAD_ANSWER = "bad-answer"  # it does not speak HTTP
-    ENDPOINT_NOT_ALLOWED = "endpoint-not-allowed"
-    INVALID_KEYS = "invalid-keys"
-    INTERNAL_ERROR = "internal-error"
+    CONNECTION_FAILED = "connection_failed"  # nothing was sent
+    CONNECTION_BROKEN = "connection_broken"  # ambiguous: it may have arrived
+    DNS_FAILURE = "dns_failure"
+    ADDRESS_NOT_PUBLIC = "address_not_public"
+    TLS_REFUSED = "tls_refused"
+    BAD_ANSWER = "bad_answer"  # it does not speak HTTP
+    ENDPOINT_NOT_ALLOWED = "endpoint_not_allowed"
+    INVALID_KEYS = "invalid_keys"
+    INTERNAL_ERROR = "internal_error"
 
 
 @dataclass(frozen=True, slots=True)
