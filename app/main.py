@@ -16,6 +16,7 @@ from app.db.embedded import EmbeddedPostgresUnavailable
 from app.db.session import create_sessions, database_url_of
 from app.keyring.router import router as keyring_router
 from app.observability.logging import configure_logging
+from app.observability.sentry import configure_sentry
 from app.push.endpoint import EndpointPolicy
 from app.settings import Settings, SettingsError, get_settings
 from app.web import openapi, problems
@@ -32,6 +33,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the service with these settings, by default those of the environment. Raises SettingsError."""
     settings = settings or get_settings()
     configure_logging(settings)
+    configure_sentry(settings)
     app = FastAPI(
         title="Push Notification Service",
         version=__version__,

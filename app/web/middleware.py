@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import TooLarge
 from app.settings import Settings
+from app.web.access_log import AccessLogMiddleware
 from app.web.problems import internal_error, problem_response
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -54,6 +55,7 @@ def middleware(settings: Settings) -> list[Middleware]:
         max_age=PREFLIGHT_MAX_AGE_SECONDS,
     )
     return [
+        Middleware(AccessLogMiddleware),
         Middleware(ResponseHeaders, https_only=settings.is_production),
         *([cors] if settings.cors_allowed_origins else []),
         Middleware(UnexpectedErrors),

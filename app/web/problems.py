@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-import sentry_sdk
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -112,8 +111,8 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     found = error.errors()
     if any(item["type"] == "json_invalid" for item in found):
         return _malformed_json()
-    content_type = request.headers.get("content-type", "")
-    if any(item["loc"] == ("body",) for item in found) and "json" not in content_type:
+    is_unread = any(item["loc"] == ("body",) and item["type"] != "missing" for item in found)
+    if is_unread and "json" not in request.headers.get("content-type", ""):
         return problem_response(
             415,
             code="unsupported-media-type",
@@ -193,8 +192,7 @@ async def _database_error(request: Request, error: Exception) -> Response:
 
 
 def internal_error(path: str, error: BaseException) -> Response:
-    """Log and report an error nobody expected; return the 500 that tells nothing but where to look it up."""
-    sentry_sdk.capture_exception(error)
+    """Log an error nobody expected, which reports it to Sentry; return a 500 that tells only its request id."""
     if isinstance(error, database_errors.SQLAlchemyError):
         frames = "".join(traceback.format_tb(error.__traceback__))
         _log.error("request failed", path=path, error=type(error).__name__, frames=frames, **_database_facts(error))

@@ -38,7 +38,8 @@ def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
 
     Starlette's own answer names only the methods of the first route that matches.
     """
-    forms = (scope["path"], _other_form(scope["path"]))
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    forms = (path, _other_form(path))
     methods = {
         method
         for route in iter_route_contexts(app.routes)
@@ -55,6 +56,7 @@ def _operation_id(route: APIRoute) -> str:
 
 
 def _other_form(path: str) -> str:
-    if path.endswith("/"):
-        return path[:-1]
-    return f"{path}/"
+    """Return the path with the slash at its end taken away or added. Two slashes are no form of one."""
+    if path.endswith("//"):
+        return path
+    return path[:-1] if path.endswith("/") else f"{path}/"
