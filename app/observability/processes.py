@@ -67,8 +67,11 @@ def _locked(directory: Path, kind: int) -> Iterator[None]:
 
 
 def _announce(directory: Path) -> None:
+    """Take this process's lock, unless it holds it already."""
     global _own_lock  # noqa: PLW0603 - held until the process ends, whatever else happens to it
     path = directory / f"{os.getpid()}.alive"
+    if _own_lock is not None and _own_lock.name == str(path):
+        return
     file = path.open("ab")
     if not _try_lock(file):
         raise RuntimeError(
