@@ -9,7 +9,7 @@ from alembic import context
 from sqlalchemy import create_engine, pool, text
 
 from app.db.base import Base
-from app.db.session import database_url_of
+from app.db.session import database_url_of, with_driver
 from app.models import Subscription
 from app.settings import load_settings
 
@@ -46,7 +46,7 @@ def run_offline() -> None:
 
 def run_online() -> None:
     url = context.config.attributes.get("database_url") or database_url_of(load_settings())
-    engine = create_engine(url, poolclass=pool.NullPool)
+    engine = create_engine(with_driver(url), poolclass=pool.NullPool)
     with engine.connect() as connection:
         configure(connection=connection)
         with context.begin_transaction():

@@ -15,6 +15,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.development_secrets import development_secret
+from app.push.keys import InvalidVapidKey, VapidKey
+from app.push.vapid import subject_problem
 
 MIN_SECRET_LENGTH = 32  # bytes of an HS256 key, RFC 7518 section 3.2
 
@@ -63,7 +65,13 @@ def _postgresql_url(value: str) -> str:
     scheme, separator, rest = value.partition("://")
     if not separator or scheme not in {"postgresql", "postgres", "postgresql+psycopg2"}:
         raise ValueError("must be a postgresql:// URL")
-    return f"postgresql+psycopg2://{rest}"
+    return f"postgresql://{rest}"
+
+
+def _vapid_subject(value: str) -> str:
+    if not value.startswith(("mailto:", "https:")):
+        raise ValueError("must be a mailto: or https: URL where push services can reach you (RFC 8292 section 2.1)")
+    return value
 
 
 def _redis_url(value: str) -> str:
@@ -106,7 +114,7 @@ class Settings(BaseSettings):
 
     vapid_private_key: SecretStr | None = None
     vapid_public_key: str | None = None
-    vapid_subject: str = "mailto:admin@example.com"
+    vapid_subject: Annotated[str, AfterValidator(_vapid_subject)] = "mailto:admin@example.com"
 
     push_sender: SenderKind = SenderKind.CURL
     push_extra_hosts: CommaSeparated = ()
@@ -132,10 +140,24 @@ class Settings(BaseSettings):
     def is_production(self) -> bool:
         return self.environment is Environment.PRODUCTION
 
+    def vapid_key_pair(self) -> VapidKey | None:
+        """Return the configured VAPID key pair, None when it is to be generated. Raises InvalidVapidKey."""
+        if self.vapid_private_key is None:
+            if self.vapid_public_key is not None:
+                raise InvalidVapidKey("VAPID_PUBLIC_KEY is set without VAPID_PRIVATE_KEY: set both, or neither.")
+            return None
+        return VapidKey.load(self.vapid_private_key.get_secret_value(), self.vapid_public_key)
+
+    @model_validator(mode="after")
+    def _check_the_vapid_key_pair(self) -> Self:
+        self.vapid_key_pair()
+        return self
+
     @model_validator(mode="after")
     def _refuse_an_unsafe_production(self) -> Self:
         if self.is_production:
             problems = [problem for check, problem in _PRODUCTION_RULES if check(self)]
+            problems += filter(None, [subject_problem(self.vapid_subject)])
             if problems:
                 raise ValueError("not safe for production: " + "; ".join(problems))
         return self

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import create_engine, exc, func, select
+from sqlalchemy import URL, create_engine, exc, func, make_url, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import embedded
@@ -29,6 +29,11 @@ def database_url_of(settings: Settings) -> str:
     return settings.database_url or embedded.database_url(settings.data_dir)
 
 
+def with_driver(database_url: str) -> URL:
+    """Return the URL as SQLAlchemy wants it: of itself it would choose another driver than psycopg2."""
+    return make_url(database_url).set(drivername="postgresql+psycopg2")
+
+
 def create_sessions(database_url: str, *, pool_size: int = 10, max_overflow: int = 10) -> SessionFactory:
     """Return a session factory over a new connection pool. Connects to nothing yet.
 
@@ -39,7 +44,7 @@ def create_sessions(database_url: str, *, pool_size: int = 10, max_overflow: int
         f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
     )
     engine = create_engine(
-        database_url,
+        with_driver(database_url),
         pool_size=pool_size,
         max_overflow=max_overflow,
         pool_timeout=POOL_TIMEOUT_SECONDS,

@@ -1,0 +1,119 @@
+"""Fixtures for the pipeline without HTTP: a pipeline over a fresh database, and subscribers at the simulator."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from app.db.session import SessionFactory, transaction
+from app.delivery.run import Pipeline
+from app.ids import new_id
+from app.keyring.service import Keyring, active_key
+from app.models import DEFAULT_TENANT_ID, DeliveryLog, Subscription
+from app.notifications import service
+from app.notifications.schemas import BroadcastRequest, SendRequest
+from app.notifications.service import InlineLimits, Sent
+from app.push.endpoint import EndpointPolicy
+from app.push.factory import create_sender
+from app.push.sender import Timeouts
+from app.simulator import Browser, Simulator
+
+LIMITS = InlineLimits(max_recipients=1000, timeout_seconds=20)
+SECRET_KEY = "a-secret-of-the-tests-" + "x" * 32
+
+
+@pytest.fixture
+def pipeline(sessions: SessionFactory, push_ca_file: Path) -> Iterator[Pipeline]:
+    """A pipeline with its tenant's key in place, short timeouts, and the simulator's certificate trusted."""
+    keyring = Keyring(SECRET_KEY)
+    with transaction(sessions) as session:
+        keyring.synchronise(session, None)
+    sender = create_sender(
+        "pywebpush",
+        policy=EndpointPolicy(allow_loopback=True),
+        subject="mailto:tests@example.com",
+        ca_file=push_ca_file,
+        timeouts=Timeouts(connect_seconds=2, read_seconds=1, answer_seconds=2),
+    )
+    yield Pipeline(sessions, sender, keyring)
+    sender.close()
+
+
+@dataclass(frozen=True)
+class Subscriber:
+    """A simulated browser and its row in the database."""
+
+    id: UUID
+    browser: Browser
+    sessions: SessionFactory
+
+    @property
+    def row(self) -> Subscription:
+        with transaction(self.sessions) as session:
+            return session.get_one(Subscription, self.id)
+
+    @property
+    def log(self) -> DeliveryLog:
+        """Its one delivery."""
+        with transaction(self.sessions) as session:
+            return session.scalars(select(DeliveryLog).where(DeliveryLog.subscription_id == self.id)).one()
+
+
+@pytest.fixture
+def subscribe(pipeline: Pipeline, push_service: Simulator) -> Callable[..., list[Subscriber]]:
+    """Subscribe browsers: `subscribe(3, topics=["news"], service="apple")`."""
+
+    def subscribe(
+        count: int = 1, *, service: str = "fcm", host: str | None = None, **columns: Any
+    ) -> list[Subscriber]:
+        with transaction(pipeline.sessions) as session:
+            key = active_key(session, DEFAULT_TENANT_ID)
+            browsers = [
+                push_service.subscribe(service=service, host=host, application_server_key=key.public_key)
+                for _ in range(count)
+            ]
+            rows = [_row(browser, key.id, columns) for browser in browsers]
+            session.execute(insert(Subscription), rows)
+        return [
+            Subscriber(row["id"], browser, pipeline.sessions) for row, browser in zip(rows, browsers, strict=True)
+        ]
+
+    return subscribe
+
+
+def _row(browser: Browser, key_id: UUID, columns: dict[str, Any]) -> dict[str, Any]:
+    subscription = browser.subscription
+    return {
+        "id": new_id(),
+        "tenant_id": DEFAULT_TENANT_ID,
+        "endpoint": subscription["endpoint"],
+        "endpoint_hash": sha256(subscription["endpoint"].encode()).digest(),
+        "endpoint_host": urlsplit(subscription["endpoint"]).netloc,
+        **subscription["keys"],
+        "vapid_key_id": key_id,
+        "topics": [],
+        **columns,
+    }
+
+
+def send(pipeline: Pipeline, *, limits: InlineLimits = LIMITS, **fields: Any) -> Sent:
+    """Send a notification with these fields; without a target, to everybody."""
+    content = {"title": "Hello", "body": "A message", **fields}
+    is_targeted = any(name in content for name in ("topics", "user_ids", "subscription_ids"))
+    request = SendRequest(**content) if is_targeted else BroadcastRequest(**content)
+    return service.send(pipeline, request, tenant_id=DEFAULT_TENANT_ID, default_ttl_seconds=3600, limits=limits)
+
+
+def ledger_adds_up(sessions: SessionFactory, sent: Sent) -> bool:
+    """Return whether everybody targeted has exactly one row."""
+    with transaction(sessions) as session:
+        rows = session.scalars(
+            select(func.count()).where(DeliveryLog.notification_id == sent.notification.id)
+        ).one()
+    return rows == sent.notification.targeted == sum(sent.counts.values())
