@@ -1,0 +1,72 @@
+import pytest
+from fastapi import Request
+
+from app.settings import SettingsError
+from app.web.client_address import client_address, parse_networks, rate_limit_address
+from app.web.routing import api_router
+from tests.unit.web.conftest import EdgeFactory
+
+PROXIES = parse_networks(["10.0.0.0/8", "192.0.2.7", "2001:db8:1::/48"])
+
+
+def test_without_trusted_proxies_the_header_is_not_believed() -> None:
+    assert client_address("203.0.113.9", ["1.2.3.4"], ()) == "203.0.113.9"
+
+
+def test_a_stranger_is_not_believed() -> None:
+    assert client_address("203.0.113.9", ["1.2.3.4"], PROXIES) == "203.0.113.9"
+
+
+def test_a_trusted_proxy_names_the_client() -> None:
+    assert client_address("10.1.1.1", ["203.0.113.9"], PROXIES) == "203.0.113.9"
+
+
+def test_what_the_client_wrote_itself_is_not_believed() -> None:
+    assert client_address("10.1.1.1", ["1.2.3.4, 203.0.113.9"], PROXIES) == "203.0.113.9"
+
+
+def test_a_chain_of_trusted_proxies_is_walked() -> None:
+    assert client_address("10.1.1.1", ["1.2.3.4, 203.0.113.9, 192.0.2.7", "10.9.9.9"], PROXIES) == "203.0.113.9"
+
+
+def test_a_chain_of_nothing_but_proxies_ends_at_the_farthest() -> None:
+    assert client_address("10.1.1.1", ["10.3.3.3, 10.2.2.2"], PROXIES) == "10.3.3.3"
+
+
+@pytest.mark.parametrize("nonsense", ["", " ", "unknown", "1.2.3.4:80", "999.1.1.1", "'; DROP TABLE", "_hidden"])
+def test_nonsense_in_the_header_ends_the_walk(nonsense: str) -> None:
+    assert client_address("10.1.1.1", [f"1.2.3.4, {nonsense}"], PROXIES) == "10.1.1.1"
+
+
+def test_an_ipv4_address_in_ipv6_clothes_is_the_same_client() -> None:
+    assert client_address("::ffff:10.1.1.1", ["::ffff:203.0.113.9"], PROXIES) == "203.0.113.9"
+
+
+def test_ipv6_proxies_are_trusted_too() -> None:
+    assert client_address("2001:db8:1::1", ["2001:db8:ffff::1"], PROXIES) == "2001:db8:ffff::1"
+
+
+def test_a_peer_without_an_address_has_a_name_all_the_same() -> None:
+    assert client_address(None, ["1.2.3.4"], PROXIES) == "unknown"
+
+
+@pytest.mark.parametrize("entry", ["nginx", "10.0.0.0/33", "*"])
+def test_trusted_proxies_must_be_addresses(entry: str) -> None:
+    with pytest.raises(SettingsError, match="TRUSTED_PROXIES"):
+        parse_networks([entry])
+
+
+def test_one_ipv6_network_is_one_client(edge: EdgeFactory) -> None:
+    router = api_router(prefix="/address")
+
+    @router.get("/")
+    def show(request: Request) -> str:
+        request.scope["client"] = ("10.0.0.1", 1)
+        return rate_limit_address(request)
+
+    client = edge(router, trusted_proxies=["10.0.0.0/8"])
+    headers = [{"X-Forwarded-For": f"2001:db8:5:6::{suffix}"} for suffix in ("1", "ffff")]
+
+    addresses = {client.get("/address/", headers=header).json() for header in headers}
+
+    assert addresses == {"2001:db8:5:6::/64"}
