@@ -82,6 +82,9 @@ class Control:
             ("DELETE", "counts"): self._reset_counts,
         }
 
+    def arrived(self) -> None:
+        self._services.arrived()
+
     def connected(self, http_version: HttpVersion) -> None:
         self._services.connected(http_version)
 

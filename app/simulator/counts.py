@@ -17,13 +17,19 @@ class Counts:
     statuses: Counter[int] = field(default_factory=Counter)  # as answered
     posts_by_http_version: Counter[str] = field(default_factory=Counter)
     connections_by_http_version: Counter[str] = field(default_factory=Counter)
-    failed_handshakes: int = 0
+    tcp_connections: int = 0  # with those whose TLS handshake failed or is under way
     undecryptable: int = 0
     repeats: int = 0  # messages that a browser had received before with the same plaintext
 
     @property
     def connections(self) -> int:
+        """Connections on which HTTP could be spoken."""
         return self.connections_by_http_version.total()
+
+    @property
+    def unfinished_handshakes(self) -> int:
+        """TLS handshakes that failed, such as at a client that refused our certificate, or are under way."""
+        return self.tcp_connections - self.connections
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -36,7 +42,7 @@ class Counts:
             "posts_by_http_version": dict(self.posts_by_http_version),
             "connections_by_http_version": dict(self.connections_by_http_version),
             "connections": self.connections,
-            "failed_handshakes": self.failed_handshakes,
+            "unfinished_handshakes": self.unfinished_handshakes,
             "undecryptable": self.undecryptable,
             "repeats": self.repeats,
         }

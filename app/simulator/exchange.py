@@ -10,8 +10,7 @@ from typing import Literal, Protocol
 
 HttpVersion = Literal["1.1", "2"]
 
-# A push message is at most 5,000 bytes anywhere. What comes beyond this is not kept in memory:
-# such a body is too large for every rule already.
+# A push message is at most 5,000 bytes anywhere, so a body cut at this size is still too large for every rule.
 KEPT_BODY_BYTES = 65_536
 
 
@@ -57,6 +56,9 @@ class Reaction:
 
 class Handler(Protocol):
     """Who answers the requests. All methods are called on the event loop's thread and may not block."""
+
+    def arrived(self) -> None:
+        """Note a TCP connection, before any TLS handshake."""
 
     def connected(self, http_version: HttpVersion) -> None: ...
 

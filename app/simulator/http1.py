@@ -59,8 +59,7 @@ class Http1Wire:
             if isinstance(event, h11.Request):
                 self._begin(event)
             elif isinstance(event, h11.Data):
-                if len(self._body) <= KEPT_BODY_BYTES:
-                    self._body += event.data
+                self._body += event.data[: KEPT_BODY_BYTES - len(self._body)]
             elif isinstance(event, h11.EndOfMessage):
                 self._decide(self._handler.handle(self._request()))
             elif event is h11.NEED_DATA:

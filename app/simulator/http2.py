@@ -16,7 +16,7 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
 from app.simulator.exchange import KEPT_BODY_BYTES, Ending, Handler, Reaction, Request
@@ -58,12 +58,12 @@ class Http2Wire:
         self._unacknowledged = 0
         self._writable = True
         self._connection = H2Connection(_CONFIG)
-        self._connection.local_settings.update(
-            {
+        self._connection.local_settings = Settings(
+            client=False,
+            initial_values={
                 SettingCodes.MAX_CONCURRENT_STREAMS: max_concurrent_streams,
                 SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW_BYTES,
-                SettingCodes.ENABLE_PUSH: 0,
-            }
+            },
         )
         self._connection.initiate_connection()
         self._connection.increment_flow_control_window(_WINDOW_BYTES - 65_535)
@@ -133,8 +133,11 @@ class Http2Wire:
             self._connection.increment_flow_control_window(self._unacknowledged)
             self._unacknowledged = 0
         stream = self._streams.get(event.stream_id)
-        if stream is not None and len(stream.body) <= KEPT_BODY_BYTES:
-            stream.body += event.data
+        if stream is not None and not stream.decided:
+            stream.body += event.data[: KEPT_BODY_BYTES - len(stream.body)]
+            if len(stream.body) == KEPT_BODY_BYTES:
+                # Answered at once: a client whose window is used up would wait for us, and we for it.
+                self._complete(event.stream_id)
 
     def _complete(self, stream_id: int) -> None:
         stream = self._streams.get(stream_id)

@@ -29,6 +29,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, listener: "Listener") -> None:
         self._listener = listener
+        listener.handler.arrived()
         self._wire: _Wire | None = None
         self._transport: asyncio.Transport | None = None
 

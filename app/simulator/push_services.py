@@ -40,12 +40,12 @@ class PushServices:
         self._vapid = VapidCheck()
         self._counts = Counts()
 
-    def connected(self, http_version: HttpVersion) -> None:
-        self._counts.connections_by_http_version[http_version] += 1
+    def arrived(self) -> None:
+        self._counts.tcp_connections += 1
         self._tell()
 
-    def handshake_failed(self) -> None:
-        self._counts.failed_handshakes += 1
+    def connected(self, http_version: HttpVersion) -> None:
+        self._counts.connections_by_http_version[http_version] += 1
         self._tell()
 
     def requests_per_connection(self) -> int | None:

@@ -7,6 +7,7 @@ from typing import Any, TypedDict, Unpack
 
 from app.simulator.browsers import Browser
 from app.simulator.faults import Action, Fault, FaultScript
+from app.simulator.rules import ServiceName
 
 
 class Limits(TypedDict, total=False):
@@ -82,11 +83,11 @@ class Scriptable:
         self.script.requests_per_connection = every
 
     def _add(self, limits: Limits, **fault: Any) -> None:
-        browser = limits.get("browser")
+        browser, service = limits.get("browser"), limits.get("service")
         self.script.add(
             Fault(
                 **fault,
-                service=limits.get("service"),
+                service=None if service is None else ServiceName(service),
                 host=limits.get("host"),
                 endpoint_path=browser.path if browser is not None else None,
                 times=limits.get("times"),

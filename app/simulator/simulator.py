@@ -186,15 +186,8 @@ class Simulator(Scriptable):
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.set_exception_handler(self._note_failure)
         self._loop.run_forever()
         self._listener.close()
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
-
-    def _note_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if isinstance(context.get("exception"), ssl.SSLError | ConnectionError):
-            self._services.handshake_failed()
-        else:
-            loop.default_exception_handler(context)
