@@ -18,10 +18,7 @@ TOKEN_LIFETIME = timedelta(hours=1)
 
 _FILES = {path.name: path for path in (Path(__file__).parent / "static").iterdir()}
 _PAGE = _FILES["index.html"]
-_HEADERS = {
-    "Cache-Control": "no-cache",
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-}
+_HEADERS = {"Cache-Control": "no-cache"}
 # A worker below /demo/ may otherwise not have /demo itself in its scope.
 _WORKER_HEADERS = {"Service-Worker-Allowed": "/demo"}
 

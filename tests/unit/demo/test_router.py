@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from app.demo import router as demo
 from app.settings import Settings
 from app.web import problems
+from app.web.middleware import middleware
 from app.web.tokens import TokenVerifier
 
 SECRET = "a secret of the tests, long enough for HS256"
@@ -17,8 +18,9 @@ FILES = [path.name for path in Path(demo.__file__).parent.joinpath("static").ite
 
 
 def client_with(tmp_path: Path, **settings: Any) -> TestClient:
-    app = FastAPI()
-    app.state.settings = Settings(_env_file=None, data_dir=tmp_path, jwt_secret_key=SECRET, **settings)
+    values = Settings(_env_file=None, data_dir=tmp_path, jwt_secret_key=SECRET, **settings)
+    app = FastAPI(middleware=middleware(values))
+    app.state.settings = values
     app.include_router(demo.router)
     problems.install(app)
     return TestClient(app)
