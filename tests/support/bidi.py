@@ -6,16 +6,20 @@ Source: https://w3c.github.io/webdriver-bidi/, and Firefox's "moz:scope" for win
 import base64
 import json
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 COMMAND_TIMEOUT_SECONDS = 20
 POLL_SECONDS = 0.02
+
+
+T = TypeVar("T")
 
 
 class BidiError(Exception):
@@ -35,20 +39,21 @@ class Browser:
     """Drives the first tab. Its session, not the browser, ends with the `with` block."""
 
     def __init__(self, address: str) -> None:
-        self._connection: ClientConnection = connect(
-            f"{address}/session", max_size=None, compression=None, open_timeout=COMMAND_TIMEOUT_SECONDS
+        self.console: list[str] = []  # what pages and workers logged, for failures
+        self._socket = connect(
+            f"{address}/session", max_size=None, compression=None, proxy=None, open_timeout=COMMAND_TIMEOUT_SECONDS
         )
         self._ids = count(1)
-        self.console: list[str] = []  # what pages and workers logged, for failures
+
+    def __enter__(self) -> Self:
+        self._connection = self._socket.__enter__()
         self._command("session.new", capabilities={})
         self._command("session.subscribe", events=["log.entryAdded"])
         self._context: str = self._tree()[0]["context"]
-
-    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
+    def __exit__(self, *exception: Any) -> None:
+        self._socket.__exit__(*exception)
 
     def open(self, url: str) -> None:
         """Return when the page and what it loads are there."""
@@ -63,12 +68,8 @@ class Browser:
 
     def wait_for(self, expression: str, *, seconds: float = 20, **arguments: Any) -> Any:
         """Return the expression's first truthy value. Raises AssertionError after the deadline."""
-        deadline = time.monotonic() + seconds
-        while not (value := self.evaluate(expression, **arguments)):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"waited {seconds:g} s in vain for {expression} {arguments or ''}")
-            time.sleep(POLL_SECONDS)
-        return value
+        what = f"{expression} {arguments or ''}"
+        return _wait_until(lambda: self.evaluate(expression, **arguments), what, seconds)
 
     def click(self, selector: str) -> None:
         """Click as a person does: scrolled into view, with the mouse, counting as a user's gesture."""
@@ -100,20 +101,17 @@ class Browser:
         answer = self._command("browsingContext.captureScreenshot", context=self._context, origin="document")
         path.write_bytes(base64.b64decode(answer["data"]))
 
-    def open_urls(self) -> list[str]:
-        return [tab["url"] for tab in self._tree()]
+    def wait_for_tab(self, url: str, *, seconds: float = 20) -> None:
+        """Return once a tab shows this URL, else raise AssertionError."""
+        _wait_until(lambda: url in [tab["url"] for tab in self._tree()], f"a tab at {url}", seconds)
 
     def wait_for_alert(self, title: str, *, seconds: float = 20) -> Alert:
         """Return the notification of this title once it is on the screen, else raise AssertionError."""
-        deadline = time.monotonic() + seconds
-        while True:
-            alerts = self._alerts()
-            for alert in alerts:
-                if alert.title == title:
-                    return alert
-            if time.monotonic() > deadline:
-                raise AssertionError(f"waited {seconds:g} s in vain for {title!r} among {alerts}")
-            time.sleep(POLL_SECONDS)
+        return _wait_until(
+            lambda: next((alert for alert in self._alerts() if alert.title == title), None),
+            f"a notification {title!r}",
+            seconds,
+        )
 
     def click_alert(self, alert: Alert) -> None:
         self._evaluate_in(alert.context, "void document.getElementById('alertTextBox').click()", {})
@@ -162,3 +160,13 @@ class Browser:
                     raise BidiError(f"{method}: {message['error']}: {message['message']}")
                 result: dict[str, Any] = message["result"]
                 return result
+
+
+def _wait_until(condition: Callable[[], T | None], what: str, seconds: float) -> T:
+    """Return the condition's first truthy value. Raises AssertionError after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s in vain for {what}")
+        time.sleep(POLL_SECONDS)
+    return value

@@ -1,0 +1,214 @@
+"""The main job, in a real Firefox: it subscribes on /demo, a client with an API key sends, the browser shows it.
+
+The page is the product's own, and the tests press its buttons. What is shown is read from the notification's
+window and from the service worker's getNotifications().
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import pywebpush
+
+from app.push.keys import VapidKey
+from tests.support.autopush import DELIVERED, AutopushServer, Post
+from tests.support.bidi import Browser
+
+STATE = "document.querySelector('#status').dataset.state"
+SUBSCRIPTION = """navigator.serviceWorker.ready
+    .then(({ pushManager }) => pushManager.getSubscription())"""
+SUBSCRIBE_UNDER = """navigator.serviceWorker.ready
+    .then(({ pushManager }) => pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: key }))
+    .then((subscription) => subscription.toJSON())"""
+NOTIFICATIONS = """navigator.serviceWorker.ready
+    .then((registration) => registration.getNotifications())
+    .then((shown) => shown.map(({ title, body, tag }) => ({ title, body, tag })))"""
+LISTED_TITLES = "[...document.querySelectorAll('#pushes h3')].map((heading) => heading.textContent)"
+TICKED = "[...document.querySelectorAll('#topics :checked')].map((box) => box.value)"
+
+
+@dataclass(frozen=True)
+class Subscriber:
+    """The browser after "Turn on notifications": the id that the page's example names, and its endpoint."""
+
+    id: str
+    endpoint: str
+
+
+@pytest.fixture
+def page(browser: Browser, origin: str) -> Browser:
+    """The demo page, with nothing pressed yet."""
+    browser.open(f"{origin}/demo")
+    browser.wait_for(f"{STATE} === 'off'")
+    return browser
+
+
+@pytest.fixture
+def subscriber(page: Browser) -> Subscriber:
+    page.click("#subscribe")
+    page.wait_for(f"{STATE} === 'on'")
+    return Subscriber(example_of(page)["subscription_ids"][0], page.evaluate(SUBSCRIPTION)["endpoint"])
+
+
+def example_of(page: Browser) -> dict[str, Any]:
+    """Return the body of the curl command that the page shows for a send to this browser."""
+    command = page.evaluate("document.querySelector('#to-browser').textContent")
+    found = re.search(r"-d '(.*)'$", command)
+    assert found is not None, command
+    body: dict[str, Any] = json.loads(found[1])
+    return body
+
+
+def send(client: httpx.Client, subscription_id: str, **notification: Any) -> dict[str, Any]:
+    answer = client.post("/notifications/send/", json=notification | {"subscription_ids": [subscription_id]})
+    assert answer.status_code == 200, answer.text
+    result: dict[str, Any] = answer.json()
+    return result
+
+
+def get(client: httpx.Client, path: str) -> dict[str, Any]:
+    answer = client.get(path)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def only_post_to(autopush: AutopushServer, endpoint: str) -> Post:
+    [post] = [post for post in autopush.journal.posts if post.url == endpoint]
+    return post
+
+
+def test_a_notification_sent_through_the_api_is_shown(
+    page: Browser, subscriber: Subscriber, client: httpx.Client, autopush: AutopushServer
+) -> None:
+    result = send(client, subscriber.id, title="Zoë grüßt 東京 🎉", body="Ein Ärmel, ein Öl: „fünf“ — здравствуй")
+
+    alert = page.wait_for_alert("Zoë grüßt 東京 🎉")
+    assert alert.text == "Ein Ärmel, ein Öl: „fünf“ — здравствуй"
+    assert page.evaluate(NOTIFICATIONS) == [
+        {"title": alert.title, "body": alert.text, "tag": result["notification_id"]}
+    ]
+    page.wait_for(f"{LISTED_TITLES}.includes(title)", title=alert.title)
+    post = only_post_to(autopush, subscriber.endpoint)
+    assert post.version is not None
+    assert autopush.wait_for_ack(post.version).code == DELIVERED
+    assert post.version not in [nack["version"] for nack in autopush.journal.nacks]
+
+
+def test_what_became_of_it_is_recorded(page: Browser, subscriber: Subscriber, client: httpx.Client) -> None:
+    before = get(client, f"/subscriptions/{subscriber.id}/")
+    result = send(client, subscriber.id, title="For the record", body="")
+    page.wait_for_alert("For the record")
+
+    notification = get(client, f"/notifications/{result['notification_id']}/")
+    [delivery] = get(client, f"/notifications/{result['notification_id']}/deliveries/")["items"]
+    after = get(client, f"/subscriptions/{subscriber.id}/")
+
+    counts = {"pending": 0, "sent": 1, "delivered": 0, "failed": 0, "expired": 0}
+    assert result["targeted"] == 1
+    assert {name: result[name] for name in counts} == counts
+    assert {name: notification[name] for name in counts} == counts
+    assert (notification["status"], notification["title"]) == ("sent", "For the record")
+    assert (delivery["status"], delivery["response_code"]) == ("sent", 201)
+    assert (delivery["reason"], delivery["error_message"]) == (None, None)
+    assert delivery["subscription_id"] == subscriber.id
+    assert before["last_used"] is None
+    assert after["last_used"] is not None
+
+
+def test_a_payload_of_three_kilobytes_arrives_whole(
+    page: Browser, subscriber: Subscriber, client: httpx.Client, autopush: AutopushServer
+) -> None:
+    body = "Ünïcödé, " * 260  # 13 bytes each
+
+    send(client, subscriber.id, title="Three kilobytes", body=body)
+
+    alert = page.wait_for_alert("Three kilobytes")
+    assert alert.text == f"{body[:200]}…"
+    assert page.evaluate(NOTIFICATIONS)[0]["body"] == body
+    assert len(only_post_to(autopush, subscriber.endpoint).body) > 3 * 1024
+
+
+def test_the_example_on_the_page_reaches_the_browser_that_shows_it(
+    page: Browser, subscriber: Subscriber, client: httpx.Client
+) -> None:
+    answer = client.post("/notifications/send/", json=example_of(page))
+
+    assert answer.status_code == 200
+    assert page.wait_for_alert("Hello").text == "It works."
+
+
+def test_a_click_on_the_notification_opens_its_url(
+    page: Browser, subscriber: Subscriber, client: httpx.Client, origin: str
+) -> None:
+    send(client, subscriber.id, title="Read on", body="", url="/demo?read=on")
+
+    page.click_alert(page.wait_for_alert("Read on"))
+
+    page.wait_for("document.querySelector('#pushes time').textContent.startsWith('clicked')")
+    page.wait_for_tab(f"{origin}/demo?read=on")
+    assert page.evaluate(NOTIFICATIONS) == []
+
+
+def test_a_push_that_cannot_be_read_is_shown_all_the_same(page: Browser) -> None:
+    key = VapidKey.generate()
+    subscription = page.evaluate(SUBSCRIBE_UNDER, key=key.public)
+
+    pywebpush.webpush(
+        subscription,
+        "not JSON",
+        vapid_private_key=key.export_private(),
+        vapid_claims={"sub": "mailto:test@example.org"},
+        ttl=60,
+    )
+
+    assert page.wait_for_alert("New notification").text == "This push could not be read."
+    page.wait_for(f"{LISTED_TITLES}.includes('New notification')")
+
+
+def test_another_key_than_the_subscriptions_is_refused_and_recorded(
+    page: Browser, client: httpx.Client, autopush: AutopushServer
+) -> None:
+    subscription = page.evaluate(SUBSCRIBE_UNDER, key=VapidKey.generate().public)
+    stored = client.post("/subscriptions/", json=subscription).json()
+
+    result = send(client, stored["id"], title="Never shown", body="")
+
+    [delivery] = get(client, f"/notifications/{result['notification_id']}/deliveries/")["items"]
+    post = only_post_to(autopush, subscription["endpoint"])
+    assert (post.status, post.errno) == (401, 109)
+    assert (result["sent"], result["failed"]) == (0, 1)
+    assert (delivery["status"], delivery["response_code"]) == ("failed", 401)
+    assert delivery["reason"] == "key_mismatch"
+    assert page.evaluate(NOTIFICATIONS) == []
+    assert get(client, f"/subscriptions/{stored['id']}/")["enabled"] is True
+
+
+def test_the_page_takes_its_subscription_up_again_after_a_reload(
+    page: Browser, subscriber: Subscriber, client: httpx.Client, origin: str
+) -> None:
+    page.click("input[value=releases]")
+    page.wait_for("!document.querySelector('#unsubscribe').disabled")
+
+    page.open(f"{origin}/demo/")
+
+    page.wait_for(f"{STATE} === 'on'")
+    assert example_of(page)["subscription_ids"] == [subscriber.id]
+    assert page.evaluate(TICKED) == ["blog", "releases"]
+    assert get(client, f"/subscriptions/{subscriber.id}/")["topics"] == ["blog", "releases"]
+
+
+def test_turning_off_ends_the_subscription_here_and_there(
+    page: Browser, subscriber: Subscriber, client: httpx.Client, autopush: AutopushServer
+) -> None:
+    page.click("#unsubscribe")
+
+    page.wait_for(f"{STATE} === 'off'")
+    assert page.evaluate(SUBSCRIPTION) is None
+    assert client.get(f"/subscriptions/{subscriber.id}/").status_code == 404
+    autopush.wait_for(
+        lambda journal: not journal.channels[subscriber.endpoint].is_registered, "the end of the subscription"
+    )
