@@ -160,7 +160,7 @@ function showOff() {
   if (Notification.permission === "denied") {
     show("unavailable", "Notifications are blocked. Allow them for this site in the browser’s settings.");
   } else {
-    show("off", "Off. The browser will ask for your permission.");
+    show("off", Notification.permission === "granted" ? "Off." : "Off. The browser will ask for your permission.");
   }
 }
 
