@@ -1,0 +1,165 @@
+"""Databases for tests: one server a run, one migrated template on it, and for every test a copy of that.
+
+The server is the embedded one, thrown away at the end, or the one that TEST_DATABASE_URL names (as a user who may
+create databases).
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psycopg2
+import pytest
+from alembic import command
+from alembic.config import Config
+from psycopg2.sql import SQL, Identifier
+from sqlalchemy import Engine, make_url
+
+from app.db.embedded import throwaway
+from app.db.embedded_cluster import read_listening
+from app.db.embedded_home import locate, prepare_directory
+from app.db.embedded_server import Server
+from app.db.session import SessionFactory, create_sessions
+
+PROJECT_ROOT = Path(__file__).parents[2]
+FIRST_VERSION_WITH_STRATEGY = 150000
+
+
+def sibling_url(server_url: str, database: str) -> str:
+    """Return the URL of another database on the same server, as psycopg2 and SQLAlchemy both take it."""
+    url = make_url(server_url).set(drivername="postgresql", database=database)
+    return url.render_as_string(hide_password=False)
+
+
+def create_database(server_url: str, name: str, *, template: str = "template0") -> str:
+    """Create a database as a copy of the template, to which nobody may be connected, and return its URL."""
+    with closing(psycopg2.connect(sibling_url(server_url, "postgres"))) as connection:
+        connection.autocommit = True
+        # Copying files is twice as fast here as the default, writing every page to the log.
+        strategy = " STRATEGY FILE_COPY" if connection.server_version >= FIRST_VERSION_WITH_STRATEGY else ""
+        statement = SQL("CREATE DATABASE {} TEMPLATE {}" + strategy)
+        with connection.cursor() as cursor:
+            cursor.execute(statement.format(Identifier(name), Identifier(template)))
+    return sibling_url(server_url, name)
+
+
+def drop_database(server_url: str, name: str) -> None:
+    """Drop a database and end whatever is connected to it."""
+    with closing(psycopg2.connect(sibling_url(server_url, "postgres"))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
+
+
+@contextmanager
+def temporary_database(server_url: str, *, template: str = "template0") -> Iterator[str]:
+    """Create a database for the block and yield its URL."""
+    name = f"push_test_{uuid.uuid4().hex}"
+    try:
+        yield create_database(server_url, name, template=template)
+    finally:
+        drop_database(server_url, name)
+
+
+def alembic_config(url: str) -> Config:
+    """Return what `alembic.command` wants, for the database at this URL."""
+    config = Config(PROJECT_ROOT / "alembic.ini")
+    config.attributes["database_url"] = url
+    return config
+
+
+def dispose(sessions: SessionFactory) -> None:
+    """Close the pool behind a session factory."""
+    engine = sessions.kw["bind"]
+    assert isinstance(engine, Engine)
+    engine.dispose()
+
+
+class StoppablePostgres:
+    """A server of a test's own, empty, to take away and give back. Its URL stays the same."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._home = locate(prepare_directory(data_dir))
+        self._server = Server(self._home, durable=False)
+        self._port: int | None = None
+
+    @property
+    def url(self) -> str:
+        """Its maintenance database."""
+        return f"postgresql://postgres:{self._home.password_file.read_text().strip()}@127.0.0.1:{self._port}/postgres"
+
+    def start(self) -> None:
+        self._server.start()
+        listening = read_listening(self._home)
+        assert listening is not None
+        assert self._port in {None, listening.port}, "another program took the server's port meanwhile"
+        self._port = listening.port
+
+    def stop(self) -> None:
+        self._server.stop(gently=False)
+
+    def delete(self) -> None:
+        self.stop()
+        shutil.rmtree(self._home.directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The maintenance database of the run's server."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield sibling_url(given, "postgres")
+        return
+    with throwaway() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_url: str) -> Iterator[str]:
+    """The name of a database with all our tables, made by the migrations."""
+    name = f"push_template_{uuid.uuid4().hex}"
+    try:
+        command.upgrade(alembic_config(create_database(postgres_url, name)), "head")
+        yield name
+    finally:
+        drop_database(postgres_url, name)
+
+
+@pytest.fixture
+def empty_database_url(postgres_url: str) -> Iterator[str]:
+    """A database of the test's own without any table."""
+    with temporary_database(postgres_url) as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(postgres_url: str, template_database: str) -> Iterator[str]:
+    """A database of the test's own with all our tables."""
+    with temporary_database(postgres_url, template=template_database) as url:
+        yield url
+
+
+@pytest.fixture
+def sessions(database_url: str) -> Iterator[SessionFactory]:
+    """A session factory over the test's own database."""
+    factory = create_sessions(database_url)
+    yield factory
+    dispose(factory)
+
+
+@pytest.fixture
+def stoppable_postgres() -> Iterator[StoppablePostgres]:
+    """A running server of the test's own; `create_database(server.url, ...)` makes something on it."""
+    data_dir = Path(tempfile.mkdtemp(prefix="push-postgres-"))
+    data_dir.chmod(0o711)
+    server = StoppablePostgres(data_dir)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.delete()
+        shutil.rmtree(data_dir, ignore_errors=True)
