@@ -5,20 +5,25 @@ Importing this reads the settings and connects to nothing; what a process holds 
 
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from app import __version__
+from app.analytics.router import router as analytics_router
 from app.db.embedded import EmbeddedPostgresUnavailable
-from app.db.session import create_sessions, database_url_of
+from app.demo.router import router as demo_router
+from app.health.router import router as health_router
 from app.keyring.router import router as keyring_router
+from app.notifications.router import router as notifications_router
 from app.observability.logging import configure_logging
 from app.observability.sentry import configure_sentry
 from app.push.endpoint import EndpointPolicy
+from app.runtime import Runtime
 from app.settings import Settings, SettingsError, get_settings
+from app.subscriptions.router import router as subscriptions_router
 from app.web import openapi, problems
 from app.web.client_address import parse_networks
 from app.web.middleware import PlainStartupFailure, middleware
@@ -26,7 +31,7 @@ from app.web.rate_limit import RateLimits, create_limiter
 from app.web.tokens import TokenVerifier
 
 EXPECTED_FAULTS = (SettingsError, EmbeddedPostgresUnavailable)  # their message says all
-ROUTERS = (keyring_router,)
+ROUTERS = (subscriptions_router, notifications_router, analytics_router, health_router, keyring_router)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -56,6 +61,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     openapi.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    if not settings.is_production:
+        app.include_router(demo_router)
     return app
 
 
@@ -65,12 +72,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
     A database that is down stops nothing here: requests answer 503 until it is back.
     """
-    settings: Settings = app.state.settings
-    async with AsyncExitStack() as stack:
-        database_url = await run_sync(database_url_of, settings)
-        app.state.sessions = sessions = create_sessions(database_url)
-        stack.callback(sessions.kw["bind"].dispose)
+    runtime = Runtime(app.state.settings, app.state.endpoint_policy)
+    await run_sync(runtime.start)
+    app.state.sessions = runtime.sessions
+    app.state.redis = runtime.redis
+    app.state.pipeline = runtime.pipeline
+    try:
         yield
+    finally:
+        await run_sync(runtime.stop)
 
 
 def _app_of_this_process() -> FastAPI:

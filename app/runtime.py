@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import structlog
+from redis import Redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
@@ -14,10 +15,13 @@ from app.keyring.service import Keyring
 from app.push.endpoint import EndpointPolicy
 from app.push.factory import create_sender
 from app.settings import Settings, WorkerMode
+from app.workers.database_gauges import INTERVAL_SECONDS as GAUGES_EVERY_SECONDS
+from app.workers.database_gauges import DatabaseGauges
 from app.workers.loop import DeliveryLoop
 from app.workers.periodic import Periodic
 
 PREPARE_EVERY_SECONDS = 15.0
+REDIS_TIMEOUT_SECONDS = 0.25
 
 log = structlog.get_logger(__name__)
 
@@ -47,8 +51,11 @@ class Runtime:
         self.pipeline = Pipeline(
             self.sessions, self._sender, self._keyring, PublicUrls(settings.site_url, settings.asset_base_url)
         )
+        self.redis = _redis_client(settings.redis_url)
         self._prepare(self.sessions)
+        gauges = DatabaseGauges()
         self._periodic = Periodic(self.sessions)
+        self._periodic.add("database-gauges", gauges, interval_seconds=GAUGES_EVERY_SECONDS, close=gauges.close)
         self._periodic.add("prepare-database", self._prepare, interval_seconds=PREPARE_EVERY_SECONDS)
         self._periodic.start()
         self._loop = DeliveryLoop(self.pipeline) if settings.worker_mode is WorkerMode.EMBEDDED else None
@@ -61,6 +68,8 @@ class Runtime:
             self._loop.stop()
         self._periodic.stop()
         self._sender.close()
+        if self.redis is not None:
+            self.redis.close()
         engine = self.sessions.kw["bind"]
         assert isinstance(engine, Engine)
         engine.dispose()
@@ -83,3 +92,14 @@ class Runtime:
 def _secret_key(settings: Settings) -> str:
     assert settings.secret_key is not None  # generated in development, required in production
     return settings.secret_key.get_secret_value()
+
+
+def _redis_client(url: str | None) -> Redis | None:
+    """Return a client for caches, None without REDIS_URL. Connects when first used, and does not wait long."""
+    if url is None:
+        return None
+    return Redis.from_url(
+        url.replace("valkey", "redis", 1),
+        socket_timeout=REDIS_TIMEOUT_SECONDS,
+        socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+    )

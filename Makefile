@@ -1,0 +1,43 @@
+# What people type. `make help` lists it. Needs Python 3.11 or later; everything else is set up in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench demo clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(INSTALLED) ## Serve on http://localhost:8001 with everything embedded (Ctrl-C stops it)
+	@exec $(BIN)/python -m app.cli serve
+
+test: $(INSTALLED) lint ## Run every test
+	@$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## Check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(INSTALLED) ## Put the code into the one form
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+demo: $(INSTALLED) ## Watch a hundred simulated browsers get notifications, offline
+	@exec $(BIN)/python -m app.cli demo
+
+bench: $(INSTALLED) ## Measure deliveries beside peers in the same run (loopback only)
+	@exec $(BIN)/python -m tests.benchmark
+
+clean: ## Remove the virtual environment and caches; .data/ stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(INSTALLED): requirements.txt docker/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; this is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@echo "Setting up $(VENV) (about a minute, once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
+	@touch $@

@@ -1,0 +1,106 @@
+"""The command line: serve, simulate, demo. `python -m app.cli --help` lists it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from alembic import command
+from alembic.config import Config
+
+from app import simulator
+from app.db.embedded import EmbeddedPostgresUnavailable
+from app.db.session import database_url_of
+from app.demo import showcase
+from app.settings import Settings, SettingsError, load_settings
+
+PROJECT_ROOT = Path(__file__).parents[1]
+GRACEFUL_SHUTDOWN_SECONDS = 30
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+
+
+@cli.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8001,
+    migrate: Annotated[
+        bool | None, typer.Option(help="Bring the database's schema up to date first. Default: in development.")
+    ] = None,
+) -> None:
+    """Serve the API, with an embedded PostgreSQL when DATABASE_URL is not set."""
+    settings = _settings()
+    try:
+        url = database_url_of(settings)
+    except EmbeddedPostgresUnavailable as error:
+        sys.exit(str(error))
+    if migrate if migrate is not None else not settings.is_production:
+        _upgrade_schema(url)
+    if not settings.is_production:
+        _say_where(settings, host, port)
+    uvicorn.run(
+        "app.main:app",
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
+    )
+
+
+@cli.command()
+def simulate(
+    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 chooses one.")] = 8443,
+    tls: Annotated[bool, typer.Option(help="Speak TLS, with a certificate of an authority of its own.")] = True,
+) -> None:
+    """Run a push service to test against, until Ctrl-C."""
+    settings = _settings()
+
+    def say(serving: simulator.Serving) -> None:
+        typer.echo(f"Push service:  {serving.url}/fcm/..., /mozilla/..., /apple/..., /wns/...")
+        typer.echo(f"Control:       {serving.control_url}")
+        if serving.ca_file is not None:
+            typer.echo(f"Let the service use it: PUSH_ALLOW_LOOPBACK=true PUSH_CA_FILE={serving.ca_file}")
+
+    try:
+        simulator.serve(host, port, tls=tls, ca_dir=settings.data_dir / "simulator", ready=say)
+    except OSError as error:
+        sys.exit(f"The simulator cannot listen on {host}:{port}: {error.strerror}.")
+
+
+@cli.command()
+def demo(
+    browsers: Annotated[int, typer.Option(min=4, max=1000, help="How many browsers to simulate.")] = 100,
+) -> None:
+    """Show the service at work with simulated browsers, offline, beside whatever else is installed."""
+    raise SystemExit(showcase.run(browsers))
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except SettingsError as error:
+        sys.exit(str(error))
+
+
+def _upgrade_schema(database_url: str) -> None:
+    config = Config(PROJECT_ROOT / "alembic.ini")
+    config.attributes["database_url"] = database_url
+    command.upgrade(config, "head")
+
+
+def _say_where(settings: Settings, host: str, port: int) -> None:
+    base = f"http://{'localhost' if host == '127.0.0.1' else host}:{port}"
+    typer.echo(f"API documentation   {base}/docs")
+    typer.echo(f"Demo page           {base}/demo")
+    typer.echo(f"Health              {base}/health/")
+    if (settings.data_dir / "api-key").exists():
+        typer.echo(f"API key             {settings.data_dir / 'api-key'} (unless API_KEY is set)")
+
+
+if __name__ == "__main__":
+    cli()

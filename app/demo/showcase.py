@@ -1,0 +1,211 @@
+"""`make demo`: the real service and a push service of our own, a hundred browsers, and what each of them saw.
+
+Touches nothing that is installed: another port, another database, another data directory, thrown away after.
+"""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from jose import jwt
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from app.simulator import Authority, Browser, Simulator
+
+PROJECT_ROOT = Path(__file__).parents[2]
+TOPICS = ("news", "sport", "weather")
+SERVICES = ("fcm", "mozilla", "apple", "wns")
+START_TIMEOUT_SECONDS = 60.0
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Service:
+    """The service under show: where it is, and the credentials made for it."""
+
+    url: str
+    api_key: str
+    jwt_secret: str
+    http: requests.Session
+
+    def post(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
+        response = self.http.post(self.url + path, json=body, headers=headers, timeout=60)
+        response.raise_for_status()
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def send(self, path: str, **body: Any) -> dict[str, Any]:
+        return self.post(path, body, {"X-API-Key": self.api_key})
+
+    def token(self, user_id: str) -> str:
+        """Return a JWT as the main application would sign it."""
+        claims = {"user_id": user_id, "token_type": "access", "exp": int(time.time()) + 600}
+        return str(jwt.encode(claims, self.jwt_secret, algorithm="HS256"))
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Somebody with a browser, subscribed to one topic."""
+
+    name: str
+    topic: str
+    service: str
+    browser: Browser
+
+
+def run(count: int) -> int:
+    """Run the show with so many browsers; return the process's exit code, 0 when all saw what they should."""
+    started_at = time.monotonic()
+    directory = Path(tempfile.mkdtemp(prefix="push-demo-"))
+    directory.chmod(0o711)  # the embedded database, started by root, runs as somebody else
+    try:
+        authority = Authority.kept_in(directory)
+        with Simulator.running(authority=authority) as simulator, _serving(directory) as service:
+            console.print(f"The service runs on {service.url}, a simulated push service on {simulator.url}.\n")
+            visitors = _subscribe(service, simulator, count)
+            leavers = visitors[:2]
+            for visitor in leavers:
+                visitor.browser.unsubscribe()
+            console.print(f"{len(leavers)} of them uninstall their browser; the service cannot know that yet.\n")
+            results = {
+                "to the topic news": service.send(
+                    "/notifications/send/",
+                    title="New post",
+                    body="How we send push messages ✓",
+                    url="/blog/push",
+                    topics=["news"],
+                    type="blog",
+                ),
+                "to everybody": service.send(
+                    "/notifications/broadcast/", title="Hello everybody", body="From the demo"
+                ),
+            }
+            _show_what_each_saw(visitors)
+            _show_counts(results)
+            is_right = _is_right(visitors, leavers, results)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    console.print(f"\nDone in {time.monotonic() - started_at:.0f} s. Where to look next:")
+    console.print("  make run          then http://localhost:8001/demo shows it in your own browser")
+    console.print("  README.md         how to send from your application, and how to operate the service")
+    console.print("  app/delivery/     the pipeline, to be read top to bottom: plan, claim, run, record")
+    return 0 if is_right else 1
+
+
+@contextmanager
+def _serving(directory: Path) -> Iterator[Service]:
+    """Run the real service as its own process until the block ends."""
+    port = _free_port()
+    api_key, jwt_secret = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    with (directory / "service.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "serve", "--port", str(port)],
+            cwd=directory,  # there is no .env here
+            env={
+                "PATH": os.environ.get("PATH", ""),
+                "PYTHONPATH": str(PROJECT_ROOT),
+                "DATA_DIR": str(directory / "data"),
+                "API_KEY": api_key,
+                "JWT_SECRET_KEY": jwt_secret,
+                "PUSH_ALLOW_LOOPBACK": "true",
+                "PUSH_CA_FILE": str(directory / "ca.pem"),
+                "SITE_URL": "https://example.com/",
+                "RATE_LIMIT_SUBSCRIPTION": "10000/hour",
+            },
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        service = Service(f"http://127.0.0.1:{port}", api_key, jwt_secret, requests.Session())
+        service.http.trust_env = False
+        try:
+            with console.status("Starting the service with an embedded PostgreSQL ..."):
+                _wait_until_ready(service, process, Path(log.name))
+            yield service
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def _wait_until_ready(service: Service, process: subprocess.Popen[bytes], log: Path) -> None:
+    give_up_at = time.monotonic() + START_TIMEOUT_SECONDS
+    while time.monotonic() < give_up_at and process.poll() is None:
+        try:
+            if service.http.get(f"{service.url}/health/ready", timeout=5).ok:
+                return
+        except requests.ConnectionError:
+            pass  # it does not listen yet
+        time.sleep(0.1)
+    sys.exit("The service did not start. It said:\n" + log.read_text(errors="replace")[-4000:])
+
+
+def _subscribe(service: Service, simulator: Simulator, count: int) -> list[Visitor]:
+    public_key = service.http.get(f"{service.url}/vapid/public-key", timeout=10).json()["public_key"]
+    visitors = []
+    for number in track(range(count), f"Subscribing {count} browsers ...", console=console):
+        kind = SERVICES[number % len(SERVICES)]
+        browser = simulator.subscribe(kind, application_server_key=public_key)
+        visitor = Visitor(f"visitor-{number + 1}", TOPICS[number % len(TOPICS)], kind, browser)
+        service.post(
+            "/subscriptions/",
+            {**browser.subscription, "topics": [visitor.topic]},
+            {"Authorization": f"Bearer {service.token(visitor.name)}"},
+        )
+        visitors.append(visitor)
+    return visitors
+
+
+def _show_what_each_saw(visitors: list[Visitor]) -> None:
+    table = Table("browser", "push service", "topic", "saw (decrypted)", title="What each browser saw")
+    for visitor in visitors:
+        saw = "; ".join(
+            f"{_text(message, 'title')}: {_text(message, 'body')}" for message in visitor.browser.received
+        )
+        table.add_row(visitor.name, visitor.service, visitor.topic, saw or "[dim]nothing: it is gone[/]")
+    console.print(table)
+
+
+def _text(message: Any, field: str) -> str:
+    return str(message.json()[field])
+
+
+def _show_counts(results: dict[str, dict[str, Any]]) -> None:
+    names = ("targeted", "sent", "expired", "failed", "pending")
+    table = Table("sent", *names, title="What the service recorded")
+    for label, result in results.items():
+        table.add_row(label, *(str(result[name]) for name in names))
+    console.print(table)
+    console.print("sent: a push service accepted it. expired: the browser is gone, and is not tried again.")
+
+
+def _is_right(visitors: list[Visitor], leavers: list[Visitor], results: dict[str, dict[str, Any]]) -> bool:
+    """Compare what the browsers saw with what the service recorded, and say so."""
+    seen = Counter(_text(message, "title") for visitor in visitors for message in visitor.browser.received)
+    recorded = {
+        "New post": results["to the topic news"]["sent"],
+        "Hello everybody": results["to everybody"]["sent"],
+    }
+    is_right = seen == recorded and recorded["Hello everybody"] == len(visitors) - len(leavers)
+    console.print("[green]Both agree.[/]" if is_right else "[red]They do not agree: please report this.[/]")
+    return is_right
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
