@@ -30,8 +30,8 @@ _Delivery = Future[tuple[PushMessage, Outcome]]
 _log = logging.getLogger(__name__)
 
 _MAX_ANSWER_BYTES = 16_384
-# Under the second that the port promises, so that a yield is never late.
-_HEARTBEAT_SECONDS = 0.8
+# Well under the second that the port promises, so that a yield is never late.
+_HEARTBEAT_SECONDS = 0.5
 _TRIES_ON_STALE_CONNECTIONS = 3
 
 
