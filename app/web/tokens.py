@@ -8,6 +8,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jose import jwk, jwt
 from jose.backends.base import Key
 from jose.constants import ALGORITHMS
@@ -19,7 +22,10 @@ from app.settings import Settings, SettingsError
 
 MAX_TOKEN_LENGTH = 8 * 1024  # characters; a bigger header is not ours
 MAX_USER_ID_LENGTH = 255
-ASYMMETRIC = ALGORITHMS.RSA | ALGORITHMS.EC
+KEY_KINDS = {
+    **dict.fromkeys(("RS256", "RS384", "RS512"), "RSA"),
+    **{"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"},
+}
 
 
 class InvalidToken(Unauthenticated):
@@ -39,6 +45,8 @@ class TokenVerifier:
     def __init__(self, settings: Settings) -> None:
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
+        if not settings.jwt_algorithms:
+            raise SettingsError("JWT_ALGORITHMS must name at least one algorithm, such as HS256.")
         self._keys = {name: _keys_for(name, settings) for name in settings.jwt_algorithms}
 
     def user_of(self, token: str) -> str | None:
@@ -81,6 +89,8 @@ class TokenVerifier:
         except JWTClaimsError as error:
             raise InvalidToken(f"A claim of the token was refused: {_reason(error)}") from error
         except JOSEError as error:
+            if "Signature" in str(error):
+                raise InvalidToken("The token's signature is wrong: it was signed with another key.") from error
             raise InvalidToken(f"The token was refused: {_reason(error)}") from error
         # A claim of an odd type, such as "exp": Infinity, makes python-jose fail in ways of its own.
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -108,23 +118,45 @@ class TokenVerifier:
 
 
 def _keys_for(algorithm: str, settings: Settings) -> tuple[Key, ...]:
-    """Return the keys of one algorithm: never a public key for HMAC, never a secret for RSA."""
+    """Return the keys of one algorithm: never a public key for HMAC, never a secret for RSA.
+
+    Raises SettingsError.
+    """
+    if algorithm in ALGORITHMS.HMAC:
+        return _secret_keys(algorithm, settings)
+    if algorithm in KEY_KINDS:
+        return (_public_key(algorithm, settings.jwt_public_key),)
+    raise SettingsError(f"JWT_ALGORITHMS: {algorithm} is not HS, RS or ES with 256, 384 or 512.")
+
+
+def _secret_keys(algorithm: str, settings: Settings) -> tuple[Key, ...]:
+    secrets = [secret for secret in (settings.jwt_secret_key, settings.jwt_secret_key_previous) if secret]
+    if not secrets:
+        raise SettingsError(f"JWT_ALGORITHMS lists {algorithm}, which needs JWT_SECRET_KEY.")
     try:
-        if algorithm in ALGORITHMS.HMAC:
-            secrets = [settings.jwt_secret_key, settings.jwt_secret_key_previous]
-            keys = [jwk.construct(secret.get_secret_value(), algorithm) for secret in secrets if secret]
-        elif algorithm in ASYMMETRIC:
-            public_key = (settings.jwt_public_key or "").replace("\\n", "\n")
-            keys = [jwk.construct(public_key, algorithm)] if public_key else []
-        else:
-            raise SettingsError(f"JWT_ALGORITHMS: {algorithm} is not HS, RS or ES with 256, 384 or 512.")
+        return tuple(jwk.construct(secret.get_secret_value(), algorithm) for secret in secrets)
     except JOSEError:
-        source = "JWT_SECRET_KEY" if algorithm in ALGORITHMS.HMAC else "JWT_PUBLIC_KEY"
-        raise SettingsError(f"{source} cannot be used with {algorithm} (JWT_ALGORITHMS).") from None
-    if not keys:
-        needed = "JWT_SECRET_KEY" if algorithm in ALGORITHMS.HMAC else "JWT_PUBLIC_KEY (PEM)"
-        raise SettingsError(f"JWT_ALGORITHMS lists {algorithm}, which needs {needed}.")
-    return tuple(keys)
+        raise SettingsError(
+            "JWT_SECRET_KEY is a public key. Set JWT_PUBLIC_KEY, and JWT_ALGORITHMS to RS256 or ES256."
+        ) from None
+
+
+def _public_key(algorithm: str, pem: str | None) -> Key:
+    if not pem:
+        raise SettingsError(f"JWT_ALGORITHMS lists {algorithm}, which needs JWT_PUBLIC_KEY (PEM).")
+    pem = pem.replace("\\n", "\n")  # in one line, as some ways of setting a variable need it
+    try:
+        public_key = load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        raise SettingsError("JWT_PUBLIC_KEY is not a public key in PEM.") from None
+    kind = "RSA" if isinstance(public_key, rsa.RSAPublicKey) else ""
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        kind = public_key.curve.name
+    if kind != KEY_KINDS[algorithm]:
+        raise SettingsError(
+            f"JWT_PUBLIC_KEY is no key for {algorithm} (JWT_ALGORITHMS): that needs {KEY_KINDS[algorithm]}."
+        )
+    return jwk.construct(pem, algorithm)
 
 
 def _checked_user_id(user: object) -> str:

@@ -31,8 +31,12 @@ def test_a_page_is_counted_from_one(client: TestClient, query: str, expected: li
 
 @pytest.mark.parametrize(
     "query",
-    ["page=0", "page=-1", "limit=0", "limit=101", "limit=10000", "page=a", f"page={MAX_PAGE + 1}", "page=1e3"]
-    + [f"page={10**30}", "page=1.5", "limit=%00", "page="],
+    ["page=0", "page=-1", "page=", "page=a", "page=1.5", "page=1e3", f"page={MAX_PAGE + 1}", f"page={10**30}"],
 )
 def test_a_page_that_cannot_be_is_a_422(client: TestClient, query: str) -> None:
+    assert client.get(f"/pages/?{query}").status_code == 422
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=10000", "limit=-5", "limit=%00"])
+def test_a_limit_out_of_range_is_a_422(client: TestClient, query: str) -> None:
     assert client.get(f"/pages/?{query}").status_code == 422

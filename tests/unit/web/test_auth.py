@@ -1,0 +1,183 @@
+import hashlib
+from typing import Any
+
+import pytest
+from fastapi import APIRouter, FastAPI
+from fastapi.testclient import TestClient
+
+from app.db.session import SessionFactory, transaction
+from app.ids import new_id
+from app.models import DEFAULT_TENANT_ID, ApiKey, Tenant
+from app.web.auth import CallerDep, ServiceDep
+from app.web.routing import api_router
+from tests.support.api import API_KEY, SERVICE_HEADERS, bearer, make_token
+from tests.unit.web.conftest import EdgeFactory
+
+Headers = dict[str, str]
+
+
+def _doors() -> APIRouter:
+    router = api_router(prefix="/doors")
+
+    @router.get("/anybody/")
+    def anybody(caller: CallerDep) -> dict[str, Any]:
+        return {
+            "tenant_id": caller.tenant_id,
+            "kind": caller.kind,
+            "user_id": caller.user_id,
+            "key": caller.rate_key,
+        }
+
+    @router.get("/services/")
+    def services(caller: ServiceDep) -> str:
+        return caller.rate_key
+
+    return router
+
+
+@pytest.fixture
+def client(edge: EdgeFactory) -> TestClient:
+    return edge(_doors())
+
+
+@pytest.fixture
+def client_with_database(edge: EdgeFactory, sessions: SessionFactory) -> TestClient:
+    def use_database(app: FastAPI) -> None:
+        app.state.sessions = sessions
+
+    return edge(_doors(), configure=use_database)
+
+
+def _store_key(
+    sessions: SessionFactory, key: str, *, tenant_id: Any = DEFAULT_TENANT_ID, revoked: bool = False
+) -> ApiKey:
+    with transaction(sessions) as session:
+        stored = ApiKey(
+            id=new_id(),
+            tenant_id=tenant_id,
+            name="blog",
+            prefix=key[:8],
+            key_hash=hashlib.sha256(key.encode()).digest(),
+        )
+        session.add(stored)
+        session.flush()
+        if revoked:
+            stored.revoked_at = stored.created_at
+    return stored
+
+
+def test_the_api_key_of_the_settings_is_a_service_of_the_default_tenant(client: TestClient) -> None:
+    caller = client.get("/doors/anybody/", headers=SERVICE_HEADERS).json()
+
+    assert caller == {"tenant_id": str(DEFAULT_TENANT_ID), "kind": "service", "user_id": None, "key": "key:default"}
+    assert client.get("/doors/services/", headers=SERVICE_HEADERS).status_code == 200
+
+
+def test_a_token_is_a_user(client: TestClient) -> None:
+    caller = client.get("/doors/anybody/", headers=bearer(make_token(user_id=42))).json()
+
+    assert (caller["kind"], caller["user_id"]) == ("user", "42")
+    assert caller["key"].endswith(":42")
+
+
+def test_an_anonymous_token_counts_by_address(client: TestClient, anonymous_headers: Headers) -> None:
+    caller = client.get("/doors/anybody/", headers=anonymous_headers).json()
+
+    assert (caller["kind"], caller["user_id"], caller["key"]) == ("anonymous", None, "address:testclient")
+
+
+@pytest.mark.parametrize("path", ["/doors/anybody/", "/doors/services/"])
+@pytest.mark.parametrize("headers", [{}, {"X-API-Key": ""}, {"Authorization": ""}, {"Cookie": f"key={API_KEY}"}])
+def test_without_credentials_the_answer_is_a_401_that_names_them(
+    client: TestClient, path: str, headers: Headers
+) -> None:
+    response = client.get(path, headers=headers)
+
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert "X-API-Key" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/doors/anybody/", "/doors/services/"])
+def test_an_invalid_token_is_a_401_that_says_why(client: TestClient, path: str) -> None:
+    response = client.get(path, headers=bearer("a.b.c"))
+
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+    assert response.json()["type"] == "/problems/invalid-token"
+
+
+def test_an_expired_token_has_a_code_of_its_own(client: TestClient) -> None:
+    response = client.get("/doors/anybody/", headers=bearer(make_token(user_id="1", exp=1_000_000_000)))
+
+    assert (response.status_code, response.json()["type"]) == (401, "/problems/token-expired")
+
+
+@pytest.mark.parametrize(
+    "value", ["Basic dXNlcjpwYXNz", "Token abc", "Bearer", "bearer ", API_KEY, f"Bearer{API_KEY}"]
+)
+def test_another_authorization_is_a_401(client: TestClient, value: str) -> None:
+    response = client.get("/doors/anybody/", headers={"Authorization": value})
+
+    assert response.status_code == 401
+
+
+def test_the_scheme_is_taken_in_any_case(client: TestClient) -> None:
+    response = client.get("/doors/anybody/", headers={"Authorization": f"bearer  {make_token(user_id='1')} "})
+
+    assert response.status_code == 200
+
+
+def test_a_users_token_does_not_open_what_is_for_services(client: TestClient, anonymous_headers: Headers) -> None:
+    for headers in (bearer(make_token(user_id="1")), anonymous_headers):
+        response = client.get("/doors/services/", headers=headers)
+
+        assert (response.status_code, response.json()["type"]) == (403, "/problems/api-key-needed")
+
+
+@pytest.mark.parametrize(
+    "key", ["wrong", API_KEY[:-1], API_KEY + "x", API_KEY.upper(), "x" * 10_000, "\xff\xfe", "a\tb"]
+)
+def test_a_wrong_api_key_is_a_401(client_with_database: TestClient, key: str) -> None:
+    response = client_with_database.get("/doors/anybody/", headers=[(b"X-API-Key", key.encode("latin-1"))])
+
+    assert (response.status_code, response.json()["type"]) == (401, "/problems/invalid-api-key")
+    assert key not in response.text
+
+
+def test_a_wrong_api_key_is_not_made_good_by_a_token(client_with_database: TestClient) -> None:
+    headers = {"X-API-Key": "wrong", **bearer(make_token(user_id="1"))}
+
+    assert client_with_database.get("/doors/anybody/", headers=headers).status_code == 401
+
+
+def test_a_stored_key_is_a_service_of_its_tenant(
+    client_with_database: TestClient, sessions: SessionFactory
+) -> None:
+    tenant_id = new_id()
+    with transaction(sessions) as session:
+        session.add(Tenant(id=tenant_id, slug="other", name="Other"))
+    stored = _store_key(sessions, "pk_other_0123456789", tenant_id=tenant_id)
+
+    caller = client_with_database.get("/doors/anybody/", headers={"X-API-Key": "pk_other_0123456789"}).json()
+
+    assert (caller["tenant_id"], caller["kind"]) == (str(tenant_id), "service")
+    assert caller["key"] == f"key:{stored.id}"
+
+
+def test_a_revoked_key_is_a_401(client_with_database: TestClient, sessions: SessionFactory) -> None:
+    _store_key(sessions, "pk_old_0123456789", revoked=True)
+
+    response = client_with_database.get("/doors/anybody/", headers={"X-API-Key": "pk_old_0123456789"})
+
+    assert response.status_code == 401
+
+
+def test_the_document_offers_both_ways_in(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+
+    assert document["components"]["securitySchemes"]["ApiKey"]["name"] == "X-API-Key"
+    assert document["components"]["securitySchemes"]["Bearer"]["bearerFormat"] == "JWT"
+    operation = document["paths"]["/doors/anybody/"]["get"]
+    assert operation["security"] == [{"ApiKey": []}, {"Bearer": []}]
+    assert {"401", "403"} <= set(operation["responses"])
