@@ -61,7 +61,9 @@ def throwaway() -> Iterator[str]:
     try:
         yield _attach(orders)
     finally:
-        _throw_away(orders)
+        with contextlib.suppress(EmbeddedPostgresUnavailable):
+            _throw_away(orders)
+        shutil.rmtree(data_dir, ignore_errors=True)
 
 
 def _attach(orders: Orders) -> str:
@@ -75,26 +77,37 @@ def _attach(orders: Orders) -> str:
             otherwise="another process did not finish starting it",
         ):
             home = locate(directory)
-            _register(home)
-            port = _running_port(home, orders)
-            return f"postgresql://postgres:{_password(home)}@127.0.0.1:{port}/postgres"
+            with _registered(home):
+                port = _running_port(home, orders)
+                return f"postgresql://postgres:{_password(home)}@127.0.0.1:{port}/postgres"
     except OSError as error:
         raise EmbeddedPostgresUnavailable(
             f"{orders.data_dir} cannot hold its data ({error}). It must be a directory this user can write to."
         ) from error
 
 
-def _register(home: Home) -> None:
-    """Make this process a client. Waits for a server that is just being stopped."""
+@contextlib.contextmanager
+def _registered(home: Home) -> Iterator[None]:
+    """Make this process a client; but one that was refused a database is none.
+
+    Waits for a server that is just being stopped.
+    """
     known = _registrations.get(home.directory)
     if known is not None and is_same_file(known, home.clients_lock):
+        yield
         return
-    _registrations[home.directory] = wait_for_lock(
+    registration = wait_for_lock(
         home.clients_lock,
         shared=True,
         timeout_seconds=START_TIMEOUT_SECONDS,
         otherwise="a server that is being stopped does not end",
     )
+    try:
+        yield
+    except BaseException:
+        os.close(registration)
+        raise
+    _registrations[home.directory] = registration
 
 
 def _running_port(home: Home, orders: Orders) -> int:
@@ -137,8 +150,7 @@ def _password(home: Home) -> str:
 
 def _throw_away(orders: Orders) -> None:
     """Stop being a client and wait until the keeper has deleted everything."""
-    directory = orders.data_dir.resolve() / "postgres"
-    home = locate(directory)
+    home = locate(prepare_directory(orders.data_dir))
     registration = _registrations.pop(home.directory, None)
     if registration is not None:
         unlock(registration)
@@ -148,4 +160,3 @@ def _throw_away(orders: Orders) -> None:
             _start_keeper(orders)
         time.sleep(POLL_SECONDS)
     shutil.rmtree(home.directory, ignore_errors=True)
-    shutil.rmtree(orders.data_dir, ignore_errors=True)

@@ -71,7 +71,7 @@ def stored_major(home: Home) -> int | None:
     return int(version_file.read_text(encoding="ascii")) if version_file.exists() else None
 
 
-def create_cluster(home: Home, installation: Installation) -> None:
+def create_cluster(home: Home, installation: Installation, *, durable: bool) -> None:
     """Run initdb. The cluster appears when it is complete, or not at all.
 
     Text is UTF-8, sorted by code point on every system. Passwords are checked by scram, there is no other way in.
@@ -94,6 +94,7 @@ def create_cluster(home: Home, installation: Installation) -> None:
                 installation.initdb,
                 *("--pgdata", draft, "--username=postgres", "--auth=scram-sha-256", "--pwfile", password_copy),
                 *("--encoding=UTF8", *locale, "--no-instructions"),
+                *([] if durable else ["--no-sync"]),
             ]
         )
         if status != 0:

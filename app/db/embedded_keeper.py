@@ -21,8 +21,8 @@ from app.db.embedded_server import Server
 
 QUICK_DEATH_SECONDS = 30
 MAX_QUICK_DEATHS = 3
-TICK_SECONDS = 0.5
-THROWAWAY_TICK_SECONDS = 0.05
+TICK_SECONDS = 0.5  # or a tenth of the grace, if that is less
+SHORTEST_TICK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ class Keeper:
             shutil.rmtree(self._orders.data_dir, ignore_errors=True)
 
     def _guard(self, lock: int) -> None:
+        tick_seconds = max(SHORTEST_TICK_SECONDS, min(TICK_SECONDS, self._orders.grace_seconds / 10))
         quick_deaths, started_at, idle_since = 0, time.monotonic(), None
         while not self._told_to_stop and is_same_file(lock, self._home.keeper_lock):
             if not self._server.is_alive():
@@ -107,7 +108,7 @@ class Keeper:
                 if time.monotonic() - idle_since >= self._orders.grace_seconds:
                     return  # and hold the lock: who comes now waits until the server has stopped
                 os.close(clients_gone)
-            time.sleep(THROWAWAY_TICK_SECONDS if self._orders.throwaway else TICK_SECONDS)
+            time.sleep(tick_seconds)
 
 
 def main(arguments: list[str]) -> int:

@@ -61,7 +61,7 @@ class Server:
 
     def __init__(self, home: Home, *, durable: bool = True) -> None:
         self._home = home
-        self._settings = SETTINGS if durable else SETTINGS | NOT_DURABLE
+        self._durable = durable
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -126,7 +126,7 @@ class Server:
         major = stored_major(home)
         installation = find_installation(home.user, major=major)
         if major is None:
-            create_cluster(home, installation)
+            create_cluster(home, installation, durable=self._durable)
         (home.cluster / "postmaster.pid").unlink(missing_ok=True)  # its pid may be anybody's by now
 
         for _ in range(PORT_ATTEMPTS):
@@ -150,9 +150,10 @@ class Server:
         log = open_private(home.server_log, os.O_WRONLY | os.O_APPEND)
         try:
             log_size = os.fstat(log).st_size
-            settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
+            settings = SETTINGS if self._durable else SETTINGS | NOT_DURABLE
+            options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
             self._process = home.user.popen(
-                [installation.postgres, "-D", home.cluster, "-p", str(port), *settings],
+                [installation.postgres, "-D", home.cluster, "-p", str(port), *options],
                 output=log,
                 inherited=[lock],
             )

@@ -23,7 +23,7 @@ from app.db.embedded_files import is_locked
 from app.db.embedded_home import SHARED_ROOT
 
 PROJECT_ROOT = Path(__file__).parents[2]
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 60  # a machine that does much else at once is slow, not wrong
 IS_ROOT = os.geteuid() == 0
 ASK_AND_WAIT = """
 import pathlib, sys
@@ -97,6 +97,15 @@ class Runner:
             return process.communicate(timeout=DEADLINE_SECONDS)
 
 
+def first_line(process: subprocess.Popen[str]) -> str:
+    """Wait for what a script prints first, and fail with its complaint if it prints nothing."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    line = process.stdout.readline().strip()
+    assert line, process.stderr.read()
+    return line
+
+
 class Client:
     """A process that asked for the database and has not left."""
 
@@ -112,10 +121,7 @@ class Client:
     def url(self) -> str:
         """The answer it got; waits for it. Raises AssertionError with the refusal."""
         if self._url is None:
-            assert self._process.stdout is not None
-            assert self._process.stderr is not None
-            self._url = self._process.stdout.readline().strip()
-            assert self._url, self._process.stderr.read()
+            self._url = first_line(self._process)
         return self._url
 
     def leave(self) -> None:
