@@ -1,0 +1,243 @@
+import inspect
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dotenv import dotenv_values
+
+from app.main import create_app
+from app.settings import Environment, Settings, SettingsError, get_settings, load_settings
+
+PROJECT_ROOT = Path(__file__).parents[2]
+SECRET = "a-secret-nobody-may-see-0123456789-0123"
+SPECIFICATION = re.findall(
+    r"\w+",
+    "DATABASE_URL REDIS_URL VAPID_PRIVATE_KEY VAPID_PUBLIC_KEY VAPID_SUBJECT JWT_SECRET_KEY API_KEY SENTRY_DSN "
+    "PROMETHEUS_METRICS_ENABLED RATE_LIMIT_SUBSCRIPTION RATE_LIMIT_NOTIFICATION RATE_LIMIT_ANALYTICS",
+)
+DESIGN = re.findall(
+    r"\w+",
+    "ENVIRONMENT PUSH_ALLOW_LOOPBACK PUSH_EXTRA_HOSTS PUSH_CA_FILE PUSH_SENDER PUSH_DEFAULT_TTL_SECONDS "
+    "INLINE_MAX_RECIPIENTS INLINE_TIMEOUT_SECONDS SECRET_KEY JWT_SECRET_KEY_PREVIOUS JWT_PUBLIC_KEY SITE_URL "
+    "ASSET_BASE_URL LOG_RETENTION_DAYS WORKER_METRICS_PORT WORKER_MODE BROKER_URL DATABASE_READ_URL JWT_ALGORITHMS "
+    "JWT_ISSUER JWT_AUDIENCE CORS_ALLOWED_ORIGINS TRUSTED_PROXIES DATA_DIR LOG_LEVEL",
+)
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "DATABASE_URL": "postgresql://push:secret@db:5432/push",
+    "SECRET_KEY": SECRET,
+    "API_KEY": SECRET,
+    "JWT_SECRET_KEY": SECRET,
+    "VAPID_SUBJECT": "mailto:push@example.org",
+}
+
+
+def _load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+def _refused(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    with pytest.raises(SettingsError) as refused:
+        _load(monkeypatch, **variables)
+    return str(refused.value)
+
+
+def _without_secrets(settings: Settings) -> dict[str, Any]:
+    return settings.model_dump(exclude={"secret_key", "api_key", "jwt_secret_key"})
+
+
+def test_every_variable_of_the_specification_and_the_design_is_there() -> None:
+    names = {name.upper() for name in Settings.model_fields}
+
+    assert set(SPECIFICATION) | set(DESIGN) <= names
+
+
+def test_env_example_lists_every_variable_and_no_other() -> None:
+    listed = dotenv_values(PROJECT_ROOT / ".env.example")
+
+    assert set(listed) == {name.upper() for name in Settings.model_fields}
+
+
+def test_env_example_unedited_equals_the_defaults(tmp_path: Path) -> None:
+    plain = Settings(data_dir=tmp_path)
+    from_example = Settings(_env_file=PROJECT_ROOT / ".env.example", data_dir=tmp_path)
+
+    assert from_example == plain
+
+
+def test_env_example_shows_the_default_of_each_variable() -> None:
+    listed = dotenv_values(PROJECT_ROOT / ".env.example")
+
+    for name, field in Settings.model_fields.items():
+        is_empty = field.default in {None, ()}
+        assert bool(listed[name.upper()]) is not is_empty, f"{name.upper()} should{' not' * is_empty} have a value"
+
+
+def test_env_example_explains_every_group_of_variables() -> None:
+    text = (PROJECT_ROOT / ".env.example").read_text()
+
+    unexplained = [
+        block for block in re.split(r"\n\s*\n", text) if "=" in block and not block.lstrip().startswith("#")
+    ]
+    assert unexplained == []
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = _load(monkeypatch, **{name.upper(): "" for name in Settings.model_fields if name != "data_dir"})
+
+    assert settings.database_url is None
+    assert settings.rate_limit_notification == "50/hour"
+    assert settings.environment is Environment.DEVELOPMENT
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = _load(monkeypatch, PUSH_EXTRA_HOSTS=" push.example.org ,, push.example.net,", JWT_ALGORITHMS="RS256")
+
+    assert settings.push_extra_hosts == ("push.example.org", "push.example.net")
+    assert settings.jwt_algorithms == ("RS256",)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
+def test_a_database_url_of_any_usual_scheme_works(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    settings = _load(monkeypatch, DATABASE_URL=f"{scheme}://u:p%40@host:5433/db")
+
+    assert settings.database_url == "postgresql://u:p%40@host:5433/db"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RATE_LIMIT_NOTIFICATION", "fifty an hour"),
+        ("RATE_LIMIT_SUBSCRIPTION", "-5/hour"),
+        ("RATE_LIMIT_ANALYTICS", "200"),
+        ("DATABASE_URL", "mysql://root@db/push"),
+        ("DATABASE_URL", "db:5432"),
+        ("DATABASE_READ_URL", "sqlite:///file"),
+        ("REDIS_URL", "localhost:6379"),
+        ("LOG_LEVEL", "LOUD"),
+        ("ENVIRONMENT", "staging"),
+        ("PUSH_SENDER", "smtp"),
+        ("WORKER_MODE", "none"),
+        ("PUSH_ALLOW_LOOPBACK", "perhaps"),
+        ("PUSH_DEFAULT_TTL_SECONDS", "-1"),
+        ("PUSH_DEFAULT_TTL_SECONDS", "2419201"),
+        ("INLINE_TIMEOUT_SECONDS", "0"),
+        ("INLINE_TIMEOUT_SECONDS", "nan"),
+        ("INLINE_MAX_RECIPIENTS", "many"),
+        ("LOG_RETENTION_DAYS", "0"),
+        ("WORKER_METRICS_PORT", "70000"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    message = _refused(monkeypatch, **{name: value})
+
+    assert f"\n{name}: " in message
+    assert "\n" not in message.partition(f"{name}: ")[2]
+
+
+def test_every_fault_is_named_at_once_and_no_value_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = _refused(
+        monkeypatch,
+        DATABASE_URL=f"mysql://root:{SECRET}@db/push",
+        REDIS_URL=f"{SECRET}",
+        RATE_LIMIT_ANALYTICS="often",
+    )
+
+    assert [line.partition(":")[0] for line in message.splitlines()[1:]] == [
+        "DATABASE_URL",
+        "REDIS_URL",
+        "RATE_LIMIT_ANALYTICS",
+    ]
+    assert SECRET not in message
+
+
+def test_production_starts_with_everything_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _load(monkeypatch, **PRODUCTION).is_production
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"DATABASE_URL": ""}, "DATABASE_URL"),
+        ({"SECRET_KEY": ""}, "SECRET_KEY"),
+        ({"SECRET_KEY": "short"}, "SECRET_KEY"),
+        ({"API_KEY": ""}, "API_KEY"),
+        ({"API_KEY": "short"}, "API_KEY"),
+        ({"JWT_SECRET_KEY": ""}, "JWT_SECRET_KEY"),
+        ({"JWT_SECRET_KEY": "short"}, "JWT_SECRET_KEY"),
+        ({"VAPID_SUBJECT": ""}, "VAPID_SUBJECT"),
+        ({"PUSH_ALLOW_LOOPBACK": "true"}, "PUSH_ALLOW_LOOPBACK"),
+        ({"SITE_URL": "http://www.example.org"}, "SITE_URL"),
+        ({"ASSET_BASE_URL": "http://cdn.example.org"}, "ASSET_BASE_URL"),
+        ({"CORS_ALLOWED_ORIGINS": "*"}, "CORS_ALLOWED_ORIGINS"),
+        ({"CORS_ALLOWED_ORIGINS": "https://a.example.org,http://b.example.org"}, "CORS_ALLOWED_ORIGINS"),
+    ],
+)
+def test_production_refuses_what_is_missing_or_unsafe(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], named: str
+) -> None:
+    message = _refused(monkeypatch, **(PRODUCTION | variables))
+
+    assert named in message
+    assert SECRET not in message
+
+
+def test_production_names_all_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = _refused(monkeypatch, ENVIRONMENT="production")
+
+    for name in ("DATABASE_URL", "SECRET_KEY", "API_KEY", "JWT_SECRET_KEY", "VAPID_SUBJECT"):
+        assert name in message
+
+
+def test_production_needs_no_secret_when_tokens_are_signed_with_a_private_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variables = PRODUCTION | {"JWT_SECRET_KEY": "", "JWT_PUBLIC_KEY": "-----BEGIN PUBLIC KEY-----"}
+
+    assert _load(monkeypatch, **variables).jwt_secret_key is None
+
+
+def test_production_generates_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _load(monkeypatch, **PRODUCTION, DATA_DIR=str(tmp_path / "data"))
+
+    assert not (tmp_path / "data").exists()
+
+
+def test_development_generates_secrets_once_for_the_owner_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = _load(monkeypatch, DATA_DIR=str(tmp_path / "data"))
+    again = load_settings()
+
+    assert (first.secret_key, first.api_key, first.jwt_secret_key) == (
+        again.secret_key,
+        again.api_key,
+        again.jwt_secret_key,
+    )
+    assert first.api_key != first.jwt_secret_key
+    assert stat.S_IMODE((tmp_path / "data" / "api-key").stat().st_mode) == 0o600
+
+
+def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = _load(monkeypatch, **PRODUCTION, JWT_SECRET_KEY_PREVIOUS=SECRET)
+
+    assert SECRET not in repr(settings)
+    assert SECRET not in str(_without_secrets(settings))
+
+
+def test_settings_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = get_settings()
+    monkeypatch.setenv("LOG_LEVEL", "ERROR")
+
+    assert get_settings() is first
+
+
+def test_the_app_is_made_with_settings_of_its_own_or_those_of_the_environment() -> None:
+    assert inspect.signature(create_app).parameters["settings"].default is None
+    assert create_app().state.settings is get_settings()
