@@ -6,7 +6,7 @@ JSON lines in production, readable lines in development. Every line carries the 
 import logging
 import logging.config
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
@@ -20,16 +20,42 @@ REQUEST_ID = "request_id"  # the name in each line; bound by web/access_log.py
 _QUIET = ("sqlalchemy", "asyncio", "urllib3", "httpx", "httpcore", "watchfiles", "python_multipart")
 
 
+def _hand_over(logger: WrappedLogger, method: str, event: EventDict) -> Any:
+    """Give the event to the standard library's logger, its exception too: Sentry listens there."""
+    arguments, keywords = structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, method, event)
+    return arguments, {**keywords, "exc_info": event.get("exc_info")}
+
+
+_SHARED_PROCESSORS: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.PositionalArgumentsFormatter(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+    structlog.processors.UnicodeDecoder(),
+]
+# One list for good: loggers keep the one they were first used with.
+_STRUCTLOG_PROCESSORS: list[Processor] = [structlog.stdlib.filter_by_level, *_SHARED_PROCESSORS, _hand_over]
+
+
+class StandardOutput(logging.StreamHandler[TextIO]):
+    """Writes to whatever standard output is at the time: tests and some servers exchange it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stdout
+
+
 def configure_logging(settings: Settings) -> None:
     """Send all logs of this process through one pipeline. May be called again."""
     logging.config.dictConfig(stdlib_config(settings))
     logging.captureWarnings(True)
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *_shared_processors(),
-            _hand_over,
-        ],
+        processors=_STRUCTLOG_PROCESSORS,
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -49,13 +75,11 @@ def stdlib_config(settings: Settings) -> dict[str, Any]:
         "formatters": {
             "ours": {
                 "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": [*_shared_processors(), structlog.stdlib.ExtraAdder()],
+                "foreign_pre_chain": [*_SHARED_PROCESSORS, structlog.stdlib.ExtraAdder()],
                 "processors": _final_processors(settings),
             }
         },
-        "handlers": {
-            "stdout": {"class": "logging.StreamHandler", "formatter": "ours", "stream": "ext://sys.stdout"}
-        },
+        "handlers": {"stdout": {"()": StandardOutput, "formatter": "ours"}},
         "root": {"level": settings.log_level, "handlers": ["stdout"]},
         "loggers": {
             "uvicorn": upwards,
@@ -66,24 +90,6 @@ def stdlib_config(settings: Settings) -> dict[str, Any]:
             **{name: {"level": "WARNING"} for name in _QUIET},
         },
     }
-
-
-def _shared_processors() -> list[Processor]:
-    return [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-        structlog.processors.UnicodeDecoder(),
-    ]
-
-
-def _hand_over(logger: WrappedLogger, method: str, event: EventDict) -> Any:
-    """Give the event to the standard library's logger, its exception too: Sentry listens there."""
-    arguments, keywords = structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, method, event)
-    return arguments, {**keywords, "exc_info": event.get("exc_info")}
 
 
 def _final_processors(settings: Settings) -> list[Processor]:

@@ -29,11 +29,11 @@ _PUSH_HOSTS = (
 )
 _CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]*(?=@)")
 _CREDENTIALS_IN_HEADER = re.compile(
-    r"\b(Bearer|WebPush|vapid|Basic)(\s+)(?:[tk]=)?[\w.~+/=,\- ]{16,}", re.IGNORECASE
+    r"\b((?:Bearer|Basic|WebPush)\s+)[\w.~+/=-]{16,}|\b(vapid\s+)t=[^\s,]+(?:\s*,\s*k=[\w=-]+)?", re.IGNORECASE
 )
 _JWT = re.compile(r"\beyJ[\w-]{8,}\.[\w-]*\.[\w-]*(?:\.[\w-]*\.[\w-]*)?")
 # SQLAlchemy shows a statement's parameters, PostgreSQL the row that broke a rule.
-_SQL_PARAMETERS = re.compile(r"\[parameters: .*?\]\s*(?=\n|\(Background|$)", re.DOTALL)
+_SQL_PARAMETERS = re.compile(r"\[parameters: .*?\](?=\s*\n|\s*\(Background|\s*$)", re.DOTALL)
 _SQL_DETAIL = re.compile(r"(DETAIL|CONTEXT):.*")
 _Plain = (bool, int, float, type(None), datetime, date, UUID)
 
@@ -59,7 +59,7 @@ class Redactor:
         if "DETAIL:" in value or "CONTEXT:" in value:
             value = _SQL_DETAIL.sub(rf"\1: {MASK}", value)
         if " " in value:
-            value = _CREDENTIALS_IN_HEADER.sub(rf"\1\2{MASK}", value)
+            value = _CREDENTIALS_IN_HEADER.sub(lambda found: f"{found[1] or found[2]}{MASK}", value)
         return value
 
     def value(self, value: Any, depth: int = 0) -> Any:

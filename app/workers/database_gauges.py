@@ -21,7 +21,17 @@ STATEMENT_TIMEOUT = "10s"
 COUNTING_SHARE = 0.02
 
 _UNFINISHED = (NotificationState.SCHEDULED, NotificationState.PLANNING, NotificationState.SENDING)
-_OPEN_BATCH = DeliveryBatch.state.in_((BatchState.READY, BatchState.LEASED))
+
+# An index-only scan of ix_push_subscriptions_active.
+ACTIVE_SUBSCRIPTIONS = select(func.count()).select_from(Subscription).where(IS_ACTIVE)
+
+# The sizes of the open batches are summed: a few rows of ix_push_delivery_batches_due for each thousand deliveries,
+# where counting the ledger would read every partition. The price: what a leased batch has recorded already counts
+# until the batch closes, so the sum is high by at most 500 for each worker.
+PENDING_DELIVERIES = select(
+    func.coalesce(func.sum(DeliveryBatch.size), 0),
+    func.greatest(func.now() - func.min(DeliveryBatch.not_before), timedelta(0)),
+).where(DeliveryBatch.state.in_((BatchState.READY, BatchState.LEASED)))
 
 
 class DatabaseGauges:
@@ -59,23 +69,13 @@ class DatabaseGauges:
 
 
 def count_active_subscriptions(session: Session) -> int:
-    """Return how many there are, all tenants together. An index-only scan of ix_push_subscriptions_active."""
-    return session.scalars(select(func.count()).select_from(Subscription).where(IS_ACTIVE)).one()
+    """Return how many there are, all tenants together."""
+    return session.scalars(ACTIVE_SUBSCRIPTIONS).one()
 
 
 def pending_deliveries(session: Session) -> tuple[int, timedelta]:
-    """Return how many deliveries are pending, and how long the first of them has been due.
-
-    The sizes of the open batches are summed: a few rows of ix_push_delivery_batches_due for each thousand
-    deliveries, where counting the ledger would read every partition. The price: what a leased batch has recorded
-    already counts until the batch closes, so the sum is high by at most 500 for each worker.
-    """
-    total, waited = session.execute(
-        select(
-            func.coalesce(func.sum(DeliveryBatch.size), 0),
-            func.greatest(func.now() - func.min(DeliveryBatch.not_before), timedelta(0)),
-        ).where(_OPEN_BATCH)
-    ).one()
+    """Return how many deliveries are pending, and how long the first of them has been due."""
+    total, waited = session.execute(PENDING_DELIVERIES).one()
     return int(total), waited
 
 

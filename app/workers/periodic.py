@@ -70,9 +70,7 @@ class Periodic:
         due = time.monotonic()
         while not self._stopping.wait(max(0.0, due - time.monotonic())):
             self._run(job)
-            due += job.interval_seconds
-            if due < time.monotonic():  # it took longer than its interval: no hurry to catch up
-                due = time.monotonic() + job.interval_seconds
+            due = next_due(due, job.interval_seconds, now=time.monotonic())
         if job.close is not None:
             job.close()
 
@@ -89,3 +87,9 @@ class Periodic:
                 log.error("periodic job failed", job=job.name, error=type(error).__name__, frames=frames)
             else:
                 log.exception("periodic job failed", job=job.name)
+
+
+def next_due(due: float, interval_seconds: float, *, now: float) -> float:
+    """Return when a job that was due then is due again. After a run longer than its interval there is no hurry."""
+    following = due + interval_seconds
+    return following if following > now else now + interval_seconds

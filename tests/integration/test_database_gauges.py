@@ -1,0 +1,301 @@
+"""The gauges about the database: what they count, and that one process at a time does it."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import pytest
+from alembic import command
+from sqlalchemy import func, insert, text
+from sqlalchemy.dialects.postgresql import dialect
+from sqlalchemy.exc import OperationalError
+
+from app.db.session import SessionFactory, create_sessions, transaction
+from app.ids import new_id
+from app.models import (
+    DEFAULT_TENANT_ID,
+    BatchState,
+    DeliveryBatch,
+    Notification,
+    NotificationState,
+    Subscription,
+    VapidKey,
+)
+from app.observability import metrics
+from app.workers.database_gauges import (
+    ACTIVE_SUBSCRIPTIONS,
+    LOCK_KEY,
+    PENDING_DELIVERIES,
+    DatabaseGauges,
+    count_active_subscriptions,
+    pending_deliveries,
+)
+from app.workers.leader import Leader
+from tests.support.databases import StoppablePostgres, alembic_config, create_database, dispose
+from tests.support.metric_samples import Samples
+
+
+@pytest.fixture
+def gauges() -> Iterator[DatabaseGauges]:
+    job = DatabaseGauges()
+    yield job
+    job.close()
+
+
+@pytest.fixture
+def other_process(database_url: str) -> Iterator[SessionFactory]:
+    """A pool of another process over the same database."""
+    factory = create_sessions(database_url)
+    yield factory
+    dispose(factory)
+
+
+@pytest.fixture
+def vapid_key_id(sessions: SessionFactory) -> UUID:
+    key_id = new_id()
+    with transaction(sessions) as session:
+        session.execute(
+            insert(VapidKey).values(
+                id=key_id, tenant_id=DEFAULT_TENANT_ID, public_key="B", private_key_sealed=b"", is_active=True
+            )
+        )
+    return key_id
+
+
+def subscribe(sessions: SessionFactory, vapid_key_id: UUID, **columns: Any) -> None:
+    row_id = new_id()
+    values = {
+        "id": row_id,
+        "tenant_id": DEFAULT_TENANT_ID,
+        "endpoint": f"https://fcm.googleapis.com/fcm/send/{row_id}",
+        "endpoint_hash": row_id.bytes * 2,
+        "endpoint_host": "fcm.googleapis.com",
+        "p256dh": "B",
+        "auth": "a",
+        "vapid_key_id": vapid_key_id,
+    }
+    with transaction(sessions) as session:
+        session.execute(insert(Subscription).values(**values | columns))
+
+
+def notify(sessions: SessionFactory, state: NotificationState) -> UUID:
+    notification_id = new_id()
+    with transaction(sessions) as session:
+        session.execute(
+            insert(Notification).values(
+                id=notification_id,
+                tenant_id=DEFAULT_TENANT_ID,
+                title="t",
+                body="b",
+                type="general",
+                is_broadcast=True,
+                ttl_seconds=60,
+                urgency="normal",
+                state=state,
+                accepted_at=func.now(),
+            )
+        )
+    return notification_id
+
+
+def plan_batch(
+    sessions: SessionFactory,
+    vapid_key_id: UUID,
+    size: int,
+    state: BatchState = BatchState.READY,
+    *,
+    due: timedelta = timedelta(0),
+) -> None:
+    notification_id = notify(sessions, NotificationState.SENDING)
+    is_leased = state is BatchState.LEASED
+    with transaction(sessions) as session:
+        session.execute(
+            insert(DeliveryBatch).values(
+                id=new_id(),
+                tenant_id=DEFAULT_TENANT_ID,
+                notification_id=notification_id,
+                planned_at=func.now(),
+                endpoint_host="fcm.googleapis.com",
+                vapid_key_id=vapid_key_id,
+                size=size,
+                state=state,
+                not_before=func.now() + due,
+                lease_token=new_id() if is_leased else None,
+                leased_until=func.now() + timedelta(minutes=1) if is_leased else None,
+            )
+        )
+
+
+def scraped() -> Samples:
+    return Samples(metrics.render()[0].decode())
+
+
+def test_active_is_enabled_not_gone_and_not_deleted(sessions: SessionFactory, vapid_key_id: UUID) -> None:
+    subscribe(sessions, vapid_key_id)
+    subscribe(sessions, vapid_key_id)
+    subscribe(sessions, vapid_key_id, enabled=False)
+    subscribe(sessions, vapid_key_id, gone_at=func.now())
+    subscribe(sessions, vapid_key_id, deleted_at=func.now())
+
+    with transaction(sessions) as session:
+        assert count_active_subscriptions(session) == 2
+
+
+def test_pending_is_what_open_batches_hold(sessions: SessionFactory, vapid_key_id: UUID) -> None:
+    plan_batch(sessions, vapid_key_id, 500)
+    plan_batch(sessions, vapid_key_id, 20, BatchState.LEASED)
+    plan_batch(sessions, vapid_key_id, 7, due=timedelta(hours=1))
+    plan_batch(sessions, vapid_key_id, 300, BatchState.CLOSED)
+
+    with transaction(sessions) as session:
+        total, _ = pending_deliveries(session)
+
+    assert total == 527
+
+
+def test_the_oldest_pending_is_the_one_due_longest(sessions: SessionFactory, vapid_key_id: UUID) -> None:
+    plan_batch(sessions, vapid_key_id, 1, due=-timedelta(minutes=5))
+    plan_batch(sessions, vapid_key_id, 1, due=-timedelta(minutes=2))
+    plan_batch(sessions, vapid_key_id, 1, BatchState.CLOSED, due=-timedelta(hours=5))
+
+    with transaction(sessions) as session:
+        _, waited = pending_deliveries(session)
+
+    assert timedelta(minutes=5) <= waited < timedelta(minutes=6)
+
+
+def test_a_delivery_that_waits_for_its_next_try_is_not_due(sessions: SessionFactory, vapid_key_id: UUID) -> None:
+    plan_batch(sessions, vapid_key_id, 1, due=timedelta(hours=1))
+
+    with transaction(sessions) as session:
+        assert pending_deliveries(session) == (1, timedelta(0))
+
+
+def test_an_empty_database_has_nothing_pending(sessions: SessionFactory) -> None:
+    with transaction(sessions) as session:
+        assert pending_deliveries(session) == (0, timedelta(0))
+
+
+def test_one_run_sets_all_gauges(sessions: SessionFactory, vapid_key_id: UUID, gauges: DatabaseGauges) -> None:
+    subscribe(sessions, vapid_key_id)
+    plan_batch(sessions, vapid_key_id, 40)
+    notify(sessions, NotificationState.SENT)
+
+    gauges(sessions)
+
+    found = scraped()
+    assert found.value("push_active_subscriptions") == 1
+    assert found.value("push_pending_deliveries") == 40
+    assert found.value("push_unfinished_notifications", state="sending") == 1
+    assert found.value("push_unfinished_notifications", state="planning") == 0
+    assert found.value("push_database_up") == 1
+    assert found.value("push_database_gauges_refreshed_timestamp_seconds")
+
+
+def test_counts_are_answered_from_indexes(database_url: str, sessions: SessionFactory, vapid_key_id: UUID) -> None:
+    """In a database with much history: most subscriptions gone, nearly all batches closed."""
+    notification_id = notify(sessions, NotificationState.SENT)
+    with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute(
+            "INSERT INTO push_subscriptions"
+            " (id, tenant_id, endpoint, endpoint_hash, endpoint_host, p256dh, auth, vapid_key_id, gone_at)"
+            " SELECT gen_random_uuid(), %(tenant)s, 'e', sha256(n::text::bytea), 'h', 'p', 'a', %(key)s,"
+            " CASE WHEN n > 2000 THEN now() END FROM generate_series(1, 10000) AS n",
+            {"tenant": str(DEFAULT_TENANT_ID), "key": str(vapid_key_id)},
+        )
+        cursor.execute(
+            "INSERT INTO push_delivery_batches (id, tenant_id, notification_id, planned_at, endpoint_host,"
+            " vapid_key_id, size, state, not_before)"
+            " SELECT gen_random_uuid(), %(tenant)s, %(notification)s, now(), 'h', %(key)s, 500,"
+            " CASE WHEN n > 100 THEN 'closed' ELSE 'ready' END, now() FROM generate_series(1, 10000) AS n",
+            {"tenant": str(DEFAULT_TENANT_ID), "notification": str(notification_id), "key": str(vapid_key_id)},
+        )
+        cursor.execute("VACUUM ANALYZE push_subscriptions, push_delivery_batches")
+        plans = []
+        for statement in (ACTIVE_SUBSCRIPTIONS, PENDING_DELIVERIES):
+            cursor.execute(
+                "EXPLAIN " + str(statement.compile(dialect=dialect(), compile_kwargs={"literal_binds": True}))
+            )
+            plans.append(str(cursor.fetchall()))
+
+    assert "Index Only Scan using ix_push_subscriptions_active" in plans[0]
+    assert "ix_push_delivery_batches_due" in plans[1]
+
+
+def test_one_process_leads_and_another_takes_over_when_it_resigns(
+    sessions: SessionFactory, other_process: SessionFactory
+) -> None:
+    first, second = Leader(LOCK_KEY), Leader(LOCK_KEY)
+
+    assert (first.leads(sessions), second.leads(other_process)) == (True, False)
+    assert first.leads(sessions), "it still does"
+
+    first.resign()
+    assert (second.leads(other_process), first.leads(sessions)) == (True, False)
+    second.resign()
+
+
+def test_leadership_ends_with_the_leaders_connection(
+    sessions: SessionFactory, other_process: SessionFactory, database_url: str
+) -> None:
+    first, second = Leader(LOCK_KEY), Leader(LOCK_KEY)
+    first.leads(sessions)
+    with closing(psycopg2.connect(database_url)) as operator, operator.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+
+    assert second.leads(other_process)
+    assert not first.leads(sessions)
+    second.resign()
+
+
+def test_a_leader_holds_no_connection_of_the_pool(database_url: str) -> None:
+    tiny = create_sessions(database_url, pool_size=1, max_overflow=0)
+    leader = Leader(LOCK_KEY)
+
+    assert leader.leads(tiny)
+
+    with transaction(tiny) as session:
+        assert session.scalar(text("SELECT 1")) == 1
+    leader.resign()
+    dispose(tiny)
+
+
+def test_those_who_do_not_lead_count_nothing(
+    sessions: SessionFactory, other_process: SessionFactory, gauges: DatabaseGauges
+) -> None:
+    gauges(sessions)
+    refreshed = scraped().value("push_database_gauges_refreshed_timestamp_seconds")
+    standby = DatabaseGauges()
+
+    standby(other_process)
+
+    assert scraped().value("push_database_gauges_refreshed_timestamp_seconds") == refreshed
+
+
+def test_a_database_that_goes_and_comes_back_is_noticed(
+    stoppable_postgres: StoppablePostgres, gauges: DatabaseGauges
+) -> None:
+    url = create_database(stoppable_postgres.url, "gauges")
+    command.upgrade(alembic_config(url), "head")
+    sessions = create_sessions(url)
+    gauges(sessions)
+    with transaction(sessions) as session:
+        session.execute(text("CHECKPOINT"))  # these servers forget their last moments when killed
+
+    stoppable_postgres.stop()
+    with pytest.raises(OperationalError):
+        gauges(sessions)
+    while_away = scraped().value("push_database_up")
+    stoppable_postgres.start()
+    gauges(sessions)
+
+    assert while_away == 0
+    assert scraped().value("push_database_up") == 1
+    dispose(sessions)

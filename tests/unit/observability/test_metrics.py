@@ -1,0 +1,84 @@
+import ast
+from pathlib import Path
+
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+from app.observability import metrics
+from tests.support.metric_samples import Samples
+
+APP = Path(metrics.__file__).parents[1]
+MAY_IMPORT_PROMETHEUS = {"observability/metrics.py", "observability/processes.py"}
+COUNTS_OF_THINGS = {
+    "push_active_subscriptions",
+    "push_pending_deliveries",
+    "push_unfinished_notifications",
+    "push_http_requests_in_flight",
+    "push_service_requests_in_flight",
+}
+FLAGS = {"push_database_up", "push_build_info"}
+
+declared = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
+
+
+def scraped() -> Samples:
+    return Samples(metrics.render()[0].decode())
+
+
+def imported_by(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+
+
+@pytest.mark.parametrize("metric", declared, ids=lambda metric: metric._name)
+def test_names_carry_the_prefix_and_a_standard_unit(metric: MetricWrapperBase) -> None:
+    name = next(iter(metric.describe())).name
+
+    assert name.startswith("push_")
+    if metric._type == "gauge":
+        assert name.endswith("_seconds") or name in COUNTS_OF_THINGS | FLAGS
+    elif metric._type == "histogram":
+        assert name.endswith("_seconds")
+
+
+def test_metrics_are_declared_in_one_place() -> None:
+    elsewhere = {
+        relative
+        for path in APP.rglob("*.py")
+        if any(module.split(".")[0] == "prometheus_client" for module in imported_by(path))
+        and (relative := str(path.relative_to(APP))) not in MAY_IMPORT_PROMETHEUS
+    }
+
+    assert elsewhere == set()
+
+
+def test_a_scrape_shows_what_was_counted() -> None:
+    before = scraped().value("push_deliveries_total", service="mozilla", verdict="gone") or 0
+
+    metrics.deliveries.labels(service="mozilla", verdict="gone").inc()
+
+    assert scraped().value("push_deliveries_total", service="mozilla", verdict="gone") == before + 1
+
+
+def test_the_build_is_shown_once() -> None:
+    assert scraped().value("push_build_info") == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "service"),
+    [
+        ("fcm.googleapis.com", "fcm"),
+        ("jmt17.google.com", "fcm"),
+        ("updates.push.services.mozilla.com", "mozilla"),
+        ("web.push.apple.com", "apple"),
+        ("wns2-par02p.notify.windows.com", "wns"),
+        ("push.example.net", "other"),
+        ("127.0.0.1:8443", "other"),
+        ("[::1]:8443", "other"),
+        ("evil-push.apple.com.example", "other"),
+        ("", "other"),
+    ],
+)
+def test_a_push_service_is_named_by_its_kind(host: str, service: str) -> None:
+    assert metrics.service_label(host) == service
