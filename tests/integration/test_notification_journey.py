@@ -1,0 +1,270 @@
+"""A service sends, looks up what came of it, and is told clearly what is wrong with a bad request."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import func, select
+
+from app.db.session import create_sessions, transaction
+from app.models import Notification
+from app.settings import Settings
+from tests.support.api import make_token
+from tests.support.databases import dispose
+
+CONTENT = {"title": "New Blog Post", "body": "Check out the latest article"}
+
+
+@pytest.fixture
+def settings(make_settings, database_url, push_ca_file) -> Settings:
+    return make_settings(
+        database_url=database_url,
+        push_ca_file=push_ca_file,
+        push_sender="pywebpush",
+        site_url="https://example.com",
+        asset_base_url="https://cdn.example.com/assets/",
+    )
+
+
+@pytest.fixture
+def subscribe_browser(client, push_service, user_headers):
+    """Subscribe a simulated browser through the API, as a user; returns the browser and its subscription id."""
+
+    def subscribe(user_id="1", *, service="fcm", **fields):
+        key = client.get("/vapid/public-key").json()["public_key"]
+        browser = push_service.subscribe(service, application_server_key=key)
+        answer = client.post(
+            "/subscriptions/", json={**browser.subscription, **fields}, headers=user_headers(user_id)
+        )
+        assert answer.status_code == 201, answer.text
+        return browser, answer.json()["id"]
+
+    return subscribe
+
+
+@pytest.fixture
+def send(client, service_headers):
+    """Post to /notifications/send/ as a service."""
+
+    def send(path="/notifications/send/", **fields):
+        return client.post(path, json={**CONTENT, **fields}, headers=service_headers)
+
+    return send
+
+
+def stored_notifications(database_url: str) -> int:
+    sessions = create_sessions(database_url)
+    try:
+        with transaction(sessions) as session:
+            return session.scalars(select(func.count()).select_from(Notification)).one()
+    finally:
+        dispose(sessions)
+
+
+def test_every_field_of_the_specification_reaches_the_browser(subscribe_browser, send):
+    browser, _ = subscribe_browser(topics=["blog"])
+
+    answer = send(
+        topics=["blog"],
+        icon="icon.png",
+        image="https://images.example.com/big.jpg",
+        badge="/badge.png",
+        url="/blog/latest-post",
+        tag="blog-latest",
+        type="blog",
+        actions=[{"action": "read", "title": "Read", "icon": "read.png"}, {"action": "later", "title": "Später"}],
+        data={"post": 7, "tags": ["a", "b"], "nested": {"ok": True}},
+    )
+
+    assert answer.status_code == 200
+    [message] = browser.received
+    payload = message.json()
+    assert UUID(payload.pop("id")) == UUID(answer.json()["notification_id"])
+    assert datetime.fromisoformat(payload.pop("created_at")) <= datetime.now(UTC)
+    assert payload == {
+        "title": "New Blog Post",
+        "body": "Check out the latest article",
+        "icon": "https://cdn.example.com/assets/icon.png",
+        "image": "https://images.example.com/big.jpg",
+        "badge": "https://cdn.example.com/badge.png",
+        "url": "https://example.com/blog/latest-post",
+        "tag": "blog-latest",
+        "type": "blog",
+        "actions": [
+            {"action": "read", "title": "Read", "icon": "https://cdn.example.com/assets/read.png"},
+            {"action": "later", "title": "Später"},
+        ],
+        "data": {"post": 7, "tags": ["a", "b"], "nested": {"ok": True}},
+    }
+
+
+def test_send_answers_with_the_results_and_the_deliveries(subscribe_browser, send):
+    _, subscription_id = subscribe_browser("7")
+
+    answer = send(user_ids=["7"]).json()
+
+    assert {name: answer[name] for name in ("status", "targeted", "pending", "sent", "delivered", "failed")} == {
+        "status": "sent",
+        "targeted": 1,
+        "pending": 0,
+        "sent": 1,
+        "delivered": 0,
+        "failed": 0,
+    }
+    [delivery] = answer["deliveries"]
+    assert (delivery["subscription_id"], delivery["status"], delivery["response_code"]) == (
+        subscription_id,
+        "sent",
+        201,
+    )
+
+
+def test_broadcast_reaches_everybody_who_is_active(client, subscribe_browser, send, user_headers):
+    browsers = [
+        subscribe_browser(str(number), service=service)[0] for number, service in enumerate(("fcm", "apple"))
+    ]
+    muted, muted_id = subscribe_browser("3")
+    client.put(f"/subscriptions/{muted_id}/", json={"enabled": False}, headers=user_headers("3"))
+
+    answer = send("/notifications/broadcast/")
+
+    assert answer.json()["sent"] == 2
+    assert [len(browser.received) for browser in (*browsers, muted)] == [1, 1, 0]
+
+
+def test_what_a_notification_became_can_be_looked_up(client, subscribe_browser, send, service_headers):
+    gone, _ = subscribe_browser("1")
+    subscribe_browser("2")
+    gone.unsubscribe()
+    notification_id = send("/notifications/broadcast/", type="blog").json()["notification_id"]
+
+    shown = client.get(f"/notifications/{notification_id}/", headers=service_headers).json()
+    rows = client.get(
+        f"/notifications/{notification_id}/deliveries/?status=expired", headers=service_headers
+    ).json()
+
+    assert (shown["title"], shown["type"], shown["status"], shown["targeted"]) == (
+        "New Blog Post",
+        "blog",
+        "sent",
+        2,
+    )
+    assert (shown["sent"], shown["expired"]) == (1, 1)
+    [row] = rows["items"]
+    assert (row["reason"], row["response_code"]) == ("gone", 410)
+
+
+def test_deliveries_are_paged_by_cursor_without_losing_or_repeating_any(
+    client, subscribe_browser, send, service_headers
+):
+    ids = {subscribe_browser(str(number))[1] for number in range(5)}
+    notification_id = send("/notifications/broadcast/").json()["notification_id"]
+
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = client.get(
+            f"/notifications/{notification_id}/deliveries/",
+            params={"limit": 2, **({"cursor": cursor} if cursor else {})},
+            headers=service_headers,
+        ).json()
+        seen += [item["subscription_id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+
+    assert len(seen) == 5
+    assert set(seen) == ids
+
+
+def test_history_filters_by_type_and_status_and_pages(client, subscribe_browser, send, service_headers):
+    gone, _ = subscribe_browser("1")
+    for number in range(3):
+        send("/notifications/broadcast/", title=f"Blog {number}", type="blog")
+    gone.unsubscribe()
+    send("/notifications/broadcast/", title="Alert", type="alert")
+
+    def history(**params):
+        return client.get("/notifications/history/", params=params, headers=service_headers).json()
+
+    assert [item["title"] for item in history()["items"]] == ["Alert", "Blog 2", "Blog 1", "Blog 0"]
+    second = history(type="blog", page=2, limit=2)
+    assert ([item["title"] for item in second["items"]], second["total"], second["page"]) == (["Blog 0"], 3, 2)
+    assert [item["title"] for item in history(status="expired")["items"]] == ["Alert"]
+    assert history(status="sent")["total"] == 4
+    assert history(type="nothing") == {"items": [], "total": 0, "page": 1, "limit": 20}
+
+
+def test_sending_to_nobody_in_particular_names_broadcast(send):
+    answer = send()
+
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "/notifications/broadcast/" in answer.json()["detail"]
+
+
+def test_a_notification_in_the_future_is_refused_for_now(send, database_url):
+    answer = send(topics=["a"], scheduled_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
+
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "/problems/scheduling-not-available"
+    assert stored_notifications(database_url) == 0
+
+
+def test_a_notification_scheduled_for_a_time_gone_by_is_sent_now(subscribe_browser, send):
+    browser, _ = subscribe_browser(topics=["a"])
+
+    answer = send(topics=["a"], scheduled_at="2026-01-01T00:00:00Z")
+
+    assert answer.json()["sent"] == 1
+    assert browser.received[0].json()["scheduled_at"] == "2026-01-01T00:00:00+00:00"
+
+
+def test_a_payload_too_large_to_encrypt_is_refused_with_the_bytes_by_field(send, database_url):
+    answer = send(topics=["a"], body="é" * 1900, data={"x": "y" * 500})
+
+    assert answer.status_code == 422
+    problem = answer.json()
+    assert problem["type"] == "/problems/payload-too-large"
+    assert problem["bytes"] > problem["max_bytes"] == 3993
+    assert next(iter(problem["bytes_by_field"])) == "body"
+    assert stored_notifications(database_url) == 0
+
+
+def test_the_largest_payload_that_fits_arrives(subscribe_browser, send):
+    browser, _ = subscribe_browser(topics=["a"])
+    room = 3993 - send(topics=["a"], body="").json()["targeted"]
+    answer = send(topics=["a"], body="x" * room)
+    bytes_over = answer.json()["bytes"] - 3993
+
+    answer = send(topics=["a"], body="x" * (room - bytes_over))
+
+    assert answer.json()["sent"] == 1
+    assert len(browser.received[-1].plaintext) == 3993
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/notifications/send/"),
+        ("POST", "/notifications/broadcast/"),
+        ("GET", "/notifications/history/"),
+        ("GET", f"/notifications/{uuid4()}/"),
+        ("GET", f"/notifications/{uuid4()}/deliveries/"),
+    ],
+)
+def test_only_services_send_and_read(client, user_headers, method, path):
+    body = {"json": {**CONTENT, "topics": ["a"]}} if method == "POST" and "send" in path else {}
+
+    nobody = client.request(method, path, **body)
+    a_user = client.request(method, path, headers=user_headers("1"), **body)
+    wrong_key = client.request(method, path, headers={"X-API-Key": "wrong"}, **body)
+    wrong_algorithm = client.request(
+        method, path, headers={"Authorization": f"Bearer {make_token(algorithm='HS512', user_id='1')}"}, **body
+    )
+
+    assert [answer.status_code for answer in (nobody, a_user, wrong_key, wrong_algorithm)] == [401, 403, 401, 401]
+
+
+def test_an_unknown_notification_is_a_404(client, service_headers):
+    answer = client.get(f"/notifications/{uuid4()}/", headers=service_headers)
+
+    assert answer.status_code == 404
+    assert answer.json()["type"] == "/problems/notification-not-found"

@@ -1,0 +1,48 @@
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from sqlalchemy import text
+
+from app.db.session import transaction
+from app.delivery.partitions import coming_months, ensure_partitions
+
+
+def partitions(session):
+    return set(
+        session.scalars(
+            text(
+                "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'push_delivery_logs'::regclass"
+            )
+        )
+    )
+
+
+def test_each_month_gets_one_partition_however_often_it_is_asked_for(sessions):
+    december = datetime(2026, 12, 31, 23, 59, tzinfo=UTC)
+    with transaction(sessions) as session:
+        before = partitions(session)
+        ensure_partitions(session, december, december + timedelta(minutes=2))
+        ensure_partitions(session, december)
+
+        assert partitions(session) - before == {"push_delivery_logs_2026_12", "push_delivery_logs_2027_01"}
+
+
+def test_months_go_by_utc(sessions):
+    just_february_in_utc = datetime(2028, 1, 31, 23, 0, tzinfo=timezone(timedelta(hours=-5)))
+    with transaction(sessions) as session:
+        before = partitions(session)
+
+        ensure_partitions(session, just_february_in_utc)
+
+        assert partitions(session) - before == {"push_delivery_logs_2028_02"}
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (datetime(2026, 11, 30, tzinfo=UTC), ["2026-11", "2026-12", "2027-01"]),
+        (datetime(2026, 1, 31, tzinfo=UTC), ["2026-01", "2026-02", "2026-03"]),
+    ],
+)
+def test_coming_months_cross_the_year(now, expected):
+    assert [f"{month:%Y-%m}" for month in coming_months(now)] == expected
