@@ -34,7 +34,11 @@ def _without_repeats(topics: list[str]) -> list[str]:
     return list(dict.fromkeys(topics))
 
 
-Topic = Annotated[NonBlankText, Field(max_length=MAX_TOPIC_CHARACTERS), AfterValidator(str.strip)]
+Topic = Annotated[
+    NonBlankText,
+    Field(max_length=MAX_TOPIC_CHARACTERS, json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}),
+    AfterValidator(str.strip),
+]
 Topics = Annotated[
     list[Topic],
     Field(max_length=MAX_TOPICS, description="Audience topics. Trimmed; repeats are dropped, the order is kept."),
@@ -122,7 +126,15 @@ class SubscriptionIn(BaseModel):
 class SubscriptionChange(BaseModel):
     """New topics, which replace the stored ones, and whether notifications are wanted. One of them or both."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["topics"], "properties": {"topics": {"type": "array"}}},
+                {"required": ["enabled"], "properties": {"enabled": {"type": "boolean"}}},
+            ]
+        },
+    )
 
     topics: Topics | None = None
     enabled: StrictBool | None = None
