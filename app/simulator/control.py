@@ -94,6 +94,9 @@ class Control:
     def foresee(self, request: Request) -> Reaction | None:
         return None if request.path.startswith(CONTROL_PREFIX) else self._services.foresee(request)
 
+    def swallow(self, http_version: HttpVersion, body_bytes: int) -> Reaction:
+        return self._services.swallow(http_version, body_bytes)
+
     def handle(self, request: Request) -> Reaction:
         if request.path.startswith(CONTROL_PREFIX):
             return Reaction(self._obey(request))

@@ -69,3 +69,9 @@ class Handler(Protocol):
 
     def requests_per_connection(self) -> int | None:
         """Return after how many requests a connection is told to go away; None for never."""
+
+
+class Sink(Handler, Protocol):
+    """A handler that also takes posts of which it is told nothing but the size."""
+
+    def swallow(self, http_version: HttpVersion, body_bytes: int) -> Reaction: ...

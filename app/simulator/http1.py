@@ -12,7 +12,7 @@ ENDLESS_CHUNK = b"x" * 16_384
 ENDLESS_PAUSE_SECONDS = 0.01
 
 
-def _reason(status: int) -> bytes:
+def reason_of(status: int) -> bytes:
     try:
         return HTTPStatus(status).phrase.encode()
     except ValueError:
@@ -132,7 +132,7 @@ class Http1Wire:
         limit = self._handler.requests_per_connection()
         if limit is not None and self._requests >= limit:
             headers.append(("connection", "close"))
-        head = h11.Response(status_code=answer.status, headers=headers, reason=_reason(answer.status))
+        head = h11.Response(status_code=answer.status, headers=headers, reason=reason_of(answer.status))
         self._transport.write(self._connection.send(head) or b"")
 
     def _send_endlessly(self) -> None:

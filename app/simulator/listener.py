@@ -6,9 +6,11 @@ import socket
 import ssl
 from typing import Protocol, cast
 
-from app.simulator.exchange import Handler
+from app.simulator.exchange import Sink
 from app.simulator.http1 import Http1Wire
 from app.simulator.http2 import Http2Wire
+from app.simulator.sink_http1 import Http1Sink
+from app.simulator.sink_http2 import Http2Sink
 
 _PORT_ATTEMPTS = 20
 _BACKLOG = 1024
@@ -38,14 +40,9 @@ class _Connection(asyncio.Protocol):
         self._listener.open_transports.add(transport)
         peer = str(transport.get_extra_info("peername")[0])
         tls = transport.get_extra_info("ssl_object")
-        handler = self._listener.handler
-        if tls is not None and tls.selected_alpn_protocol() == "h2":
-            handler.connected("2")
-            streams = self._listener.max_concurrent_streams
-            self._wire = Http2Wire(transport, handler, peer, max_concurrent_streams=streams)
-        else:
-            handler.connected("1.1")
-            self._wire = Http1Wire(transport, handler, peer)
+        is_http2 = tls is not None and tls.selected_alpn_protocol() == "h2"
+        self._listener.handler.connected("2" if is_http2 else "1.1")
+        self._wire = self._listener.wire(transport, peer, is_http2=is_http2)
 
     def data_received(self, data: bytes) -> None:
         if self._wire is not None:
@@ -71,17 +68,28 @@ class _Connection(asyncio.Protocol):
 class Listener:
     """One port on every given host. Used on its event loop's thread only, but for `port`."""
 
-    def __init__(self, handler: Handler, hosts: tuple[str, ...], *, max_concurrent_streams: int) -> None:
+    def __init__(
+        self, handler: Sink, hosts: tuple[str, ...], *, max_concurrent_streams: int, is_sink: bool
+    ) -> None:
         self.handler = handler
-        self.max_concurrent_streams = max_concurrent_streams
         self.open_transports: set[asyncio.Transport] = set()
         self.port = 0
         self._addresses = tuple(dict.fromkeys("127.0.0.1" if host == "localhost" else host for host in hosts))
+        self._max_concurrent_streams = max_concurrent_streams
+        self._is_sink = is_sink
         self._servers: list[asyncio.Server] = []
 
     @property
     def is_listening(self) -> bool:
         return bool(self._servers)
+
+    def wire(self, transport: asyncio.Transport, peer: str, *, is_http2: bool) -> _Wire:
+        streams = self._max_concurrent_streams
+        if is_http2 and self._is_sink:
+            return Http2Sink(transport, self.handler, max_concurrent_streams=streams)
+        if is_http2:
+            return Http2Wire(transport, self.handler, peer, max_concurrent_streams=streams)
+        return (Http1Sink if self._is_sink else Http1Wire)(transport, self.handler, peer)
 
     async def listen(self, port: int, context: ssl.SSLContext | None) -> None:
         """Start to listen; port 0 takes any port that is free on every address."""

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import replace
 from typing import Literal
 
@@ -10,12 +9,13 @@ from app.simulator import dialects
 from app.simulator.browsers import Browser, Browsers, Post
 from app.simulator.counts import Counts
 from app.simulator.exchange import Answer, Ending, HttpVersion, Reaction, Request
-from app.simulator.faults import Fate, FaultScript
+from app.simulator.faults import ORDINARY, Fate, FaultScript
 from app.simulator.rules import RULES, Problem, Refusal, ServiceName, granted_ttl, refusal_of
 from app.simulator.vapid_check import VapidCheck
 
 Checks = Literal["full", "none"]
 
+_SWALLOWED = Reaction(Answer(201))
 _NOT_FOUND = Answer(404, (("content-type", "text/plain"),), b"no push service has this path\n")
 
 
@@ -38,7 +38,7 @@ class PushServices:
         self._is_sink = checks == "none"
         self._clock = clock
         self._vapid = VapidCheck()
-        self._counts = Counts()
+        self._counts = Counts(self._browsers)
 
     def arrived(self) -> None:
         self._counts.tcp_connections += 1
@@ -59,13 +59,25 @@ class PushServices:
         self._finish(request, self._browsers.find(request.path), status=None, accepted=False)
         return fault.reaction
 
+    def swallow(self, http_version: HttpVersion, body_bytes: int) -> Reaction:
+        """React to a post as a sink does. Of the faults, those for one service, host or browser are left out."""
+        fate = self._script.decide("", "")
+        reaction = _SWALLOWED
+        if fate is not ORDINARY:
+            fault = self._script.foresee("", "") or fate.fault
+            reaction = replace(fault.reaction if fault else _SWALLOWED, delay_seconds=fate.delay_seconds)
+            self._counts.faults += fault is not None
+        status = reaction.answer.status if reaction.ending is Ending.ANSWER else None
+        self._count(http_version, body_bytes, status=status, accepted=status == _SWALLOWED.answer.status)
+        return reaction
+
     def handle(self, request: Request) -> Reaction:
+        if self._is_sink:
+            return self.swallow(request.http_version, len(request.body))
         service = _service_of(request.path)
         if service is None:
             return Reaction(_NOT_FOUND)
         fate = self._script.decide(request.path, _host_of(request))
-        if self._is_sink:
-            return self._swallow(request, service, fate)
         browser = self._browsers.find(request.path)
         problem = self._problem_of(request, service, browser)
         reaction = self._react(request, service, browser, problem, fate)
@@ -75,20 +87,13 @@ class PushServices:
         return reaction
 
     def counts(self) -> Counts:
-        """Return the numbers now. Decrypts what has come since somebody looked last. Any thread may ask."""
+        """Return the numbers now. Any thread may ask."""
         with self._browsers.changed:
-            counts = deepcopy(self._counts)
-        for browser in self._browsers:
-            counts.repeats += browser.repeats
-            counts.undecryptable += len(browser.undecryptable)
-        return counts
-
-    def posts_seen(self) -> int:
-        return self._counts.posts
+            return self._counts.snapshot()
 
     def reset_counts(self) -> None:
         with self._browsers.changed:
-            self._counts = Counts()
+            self._counts = Counts(self._browsers)
 
     def _problem_of(self, request: Request, service: ServiceName, browser: Browser | None) -> Problem | None:
         rules = RULES[service]
@@ -126,29 +131,22 @@ class PushServices:
         answer = dialects.refusal(service, problem or Refusal.UNKNOWN)
         return Reaction(answer, delay_seconds=fate.delay_seconds)
 
-    def _swallow(self, request: Request, service: ServiceName, fate: Fate) -> Reaction:
-        if fate.fault is not None:
-            self._counts.faults += 1
-            reaction = replace(fate.fault.reaction, delay_seconds=fate.delay_seconds)
-        else:
-            answer = dialects.acceptance(service, origin="", ttl_seconds=0)
-            reaction = Reaction(answer, delay_seconds=fate.delay_seconds)
-        self._finish(request, None, status=reaction.answer.status, accepted=fate.fault is None)
-        return reaction
-
     def _finish(self, request: Request, browser: Browser | None, *, status: int | None, accepted: bool) -> None:
-        counts = self._counts
         with self._browsers.changed:
-            counts.posts += 1
-            counts.body_bytes += len(request.body)
-            counts.posts_by_http_version[request.http_version] += 1
-            if status is not None:
-                counts.statuses[status] += 1
-            if accepted:
-                counts.accepted += 1
             if browser is not None:
                 post = Post(request.headers, request.http_version, status, self._clock())
                 browser.record(post, accepted_body=request.body if accepted else None)
+            self._count(request.http_version, len(request.body), status=status, accepted=accepted)
+
+    def _count(self, http_version: HttpVersion, body_bytes: int, *, status: int | None, accepted: bool) -> None:
+        counts = self._counts
+        with self._browsers.changed:
+            counts.posts += 1
+            counts.accepted += accepted
+            counts.body_bytes += body_bytes
+            counts.posts_by_http_version[http_version] += 1
+            if status is not None:
+                counts.statuses[status] += 1
             self._browsers.changed.notify_all()
 
     def _tell(self) -> None:

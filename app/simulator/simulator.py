@@ -50,7 +50,9 @@ class Simulator(Scriptable):
         self._browsers = Browsers()
         self._services = PushServices(self._browsers, self.script, checks=checks)
         control = Control(self._services, self._browsers, self.script, self._subscribe)
-        self._listener = Listener(control, hosts, max_concurrent_streams=max_concurrent_streams)
+        self._listener = Listener(
+            control, hosts, max_concurrent_streams=max_concurrent_streams, is_sink=checks == "none"
+        )
         self._certificate = CertificateKind.TRUSTED
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="push-service-simulator", daemon=True)

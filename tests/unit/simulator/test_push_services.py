@@ -321,23 +321,6 @@ def test_the_counts_add_up(server: ApplicationServer) -> None:
     assert [post.status for post in browser.posts] == [201, 201, 201, 400, 503]
 
 
-def test_a_sink_counts_and_checks_nothing(push_authority: Any, push_ca_file: Any) -> None:
-    with (
-        Simulator.running(authority=push_authority, checks="none") as simulator,
-        ApplicationServer(simulator, push_ca_file) as server,
-    ):
-        statuses = [
-            server.client.post(f"{simulator.url}/{service}/anything", content=b"x" * 9000).status_code
-            for service in SERVICES
-        ]
-        simulator.answers(429, retry_after=1)
-        slowed = server.client.post(f"{simulator.url}/fcm/anything")
-
-        assert statuses == [201] * 4
-        assert (slowed.status_code, slowed.headers["retry-after"]) == (429, "1")
-        assert (simulator.counts.posts, simulator.counts.accepted) == (5, 4)
-
-
 def test_json_bodies_say_they_are_json(server: ApplicationServer) -> None:
     answers = [server.post(server.subscribe(service), headers={"ttl": None}) for service in ("mozilla", "apple")]
 

@@ -1,0 +1,169 @@
+"""A simulator with checks="none": it counts what comes, as fast as it can, over either wire."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import h2.connection
+import h2.events
+import httpx
+import pytest
+
+from app.simulator import Authority, Simulator
+from tests.unit.simulator.raw_clients import GOAWAY, HEADERS, connect, frames_in, read_until, request_head
+from tests.unit.simulator.sending import ApplicationServer
+
+
+@pytest.fixture
+def sink(push_authority: Authority) -> Iterator[Simulator]:
+    with Simulator.running(authority=push_authority, checks="none") as sink:
+        yield sink
+
+
+@pytest.fixture(params=[True, False], ids=["http2", "http1"])
+def client(request: pytest.FixtureRequest, sink: Simulator, push_ca_file: Path) -> Iterator[httpx.Client]:
+    with ApplicationServer(sink, push_ca_file, http2=request.param) as server:
+        server.client.base_url = httpx.URL(sink.url)
+        yield server.client
+
+
+def test_everything_is_accepted_and_counted(sink: Simulator, client: httpx.Client) -> None:
+    statuses = [
+        client.post(path, content=b"x" * size).status_code
+        for path, size in (("/fcm/anything", 300), ("/apple/anything", 0), ("/nowhere", 200_000))
+    ]
+
+    assert statuses == [201, 201, 201]
+    assert (sink.counts.posts, sink.counts.accepted, sink.counts.body_bytes) == (3, 3, 200_300)
+    assert sink.counts.connections == 1
+
+
+def test_more_than_a_window_can_be_sent(sink: Simulator, client: httpx.Client) -> None:
+    for _ in range(3):
+        client.post("/fcm/anything", content=b"x" * 4_000_000)
+
+    assert sink.counts.body_bytes == 12_000_000
+
+
+def test_faults_that_concern_everybody_hold(sink: Simulator, client: httpx.Client) -> None:
+    sink.answers(429, retry_after=7, body='{"reason": "TooMany"}', headers={"x-long": "y" * 300}, times=1)
+    sink.answers(503, service="fcm")
+
+    slowed, usual = client.post("/fcm/anything"), client.post("/fcm/anything")
+
+    assert (slowed.status_code, slowed.headers["retry-after"]) == (429, "7")
+    assert slowed.json() == {"reason": "TooMany"}
+    assert slowed.headers["x-long"] == "y" * 300
+    assert usual.status_code == 201
+    assert (sink.counts.faults, sink.counts.accepted) == (1, 1)
+
+
+def test_answers_are_delayed(sink: Simulator, client: httpx.Client) -> None:
+    sink.delays(0.05)
+
+    began = time.monotonic()
+    statuses = [client.post("/fcm/anything").status_code for _ in range(2)]
+
+    assert statuses == [201, 201]
+    assert time.monotonic() - began > 0.08
+
+
+def test_a_sink_can_hang(sink: Simulator, client: httpx.Client) -> None:
+    sink.hangs()
+
+    with pytest.raises(httpx.ReadTimeout):
+        client.post("/fcm/anything", timeout=0.05)
+
+
+@pytest.mark.parametrize("fault", ["drops_connection", "garbage", "endless_body"])
+def test_a_sink_can_end_a_connection_badly(sink: Simulator, client: httpx.Client, fault: str) -> None:
+    getattr(sink, fault)(times=1)
+
+    with pytest.raises(httpx.TransportError):
+        client.post("/fcm/anything")
+
+    assert client.post("/fcm/anything").status_code == 201
+    assert sink.counts.connections == 2
+
+
+def test_http1_connections_are_told_to_go_away(sink: Simulator, push_ca_file: Path) -> None:
+    sink.sends_goaway(every=2)
+    with ApplicationServer(sink, push_ca_file, http2=False) as server:
+        statuses = [server.client.post(f"{sink.url}/fcm/anything").status_code for _ in range(5)]
+
+    assert statuses == [201] * 5
+    assert sink.counts.connections == 3
+
+
+def test_http2_connections_are_told_to_go_away(sink: Simulator, push_ca_file: Path) -> None:
+    sink.sends_goaway(every=2)
+    client = h2.connection.H2Connection()
+    client.initiate_connection()
+    for stream_id in (1, 3, 5):
+        head = [(":method", "POST"), (":path", "/"), (":scheme", "https"), (":authority", "x")]
+        client.send_headers(stream_id, head, end_stream=True)
+    answer = b""
+
+    with connect(sink, push_ca_file, "h2") as connection:
+        connection.sendall(client.data_to_send())
+        while chunk := connection.recv(65_536):
+            answer += chunk
+
+    frames = frames_in(answer)
+    assert [int.from_bytes(payload[:4], "big") for kind, _, payload in frames if kind == GOAWAY] == [3]
+    assert [stream for kind, stream, _ in frames if kind == HEADERS] == [1, 3]
+    assert sink.counts.posts == 2
+
+
+def test_bytes_may_arrive_one_by_one(sink: Simulator, push_ca_file: Path) -> None:
+    request = request_head("/fcm/anything", {"content-length": "5"}) + b"hello"
+    with connect(sink, push_ca_file, "http/1.1") as connection:
+        for position in range(len(request)):
+            connection.sendall(request[position : position + 1])
+        answer = read_until(connection, 1, b"\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 201 Created\r\n")
+
+
+def test_http2_frames_may_arrive_in_pieces(sink: Simulator, push_ca_file: Path) -> None:
+    client = h2.connection.H2Connection()
+    client.initiate_connection()
+    head = [(":method", "POST"), (":path", "/"), (":scheme", "https"), (":authority", "x")]
+    client.send_headers(1, head)
+    client.send_data(1, b"hello", end_stream=True)
+    client.ping(b"12345678")
+    outgoing = client.data_to_send()
+    seen: set[type[h2.events.Event]] = set()
+
+    with connect(sink, push_ca_file, "h2") as connection:
+        for position in range(0, len(outgoing), 7):
+            connection.sendall(outgoing[position : position + 7])
+        while not {h2.events.StreamEnded, h2.events.PingAckReceived, h2.events.SettingsAcknowledged} <= seen:
+            seen |= {type(event) for event in client.receive_data(connection.recv(65_536))}
+
+    assert sink.counts.body_bytes == 5
+
+
+def test_the_control_api_and_chunked_bodies_are_understood_over_http1(sink: Simulator, push_ca_file: Path) -> None:
+    with ApplicationServer(sink, push_ca_file, http2=False) as server:
+        post = server.client.post(f"{sink.url}/fcm/anything", content=iter([b"a", b"bc"]))
+        counts = server.client.get(f"{sink.control_url}/counts").json()
+
+    assert post.status_code == 201
+    assert (counts["posts"], counts["body_bytes"]) == (1, 3)
+
+
+def test_many_streams_share_a_connection(sink: Simulator, push_ca_file: Path) -> None:
+    async def post_all() -> set[int]:
+        context = ssl.create_default_context(cafile=str(push_ca_file))
+        limits = httpx.Limits(max_connections=1)
+        async with httpx.AsyncClient(
+            http2=True, verify=context, trust_env=False, limits=limits, timeout=10
+        ) as client:
+            answers = await asyncio.gather(*(client.post(f"{sink.url}/fcm/{n}", content=b"x") for n in range(150)))
+            return {answer.status_code for answer in answers}
+
+    assert asyncio.run(post_all()) == {201}
+    assert (sink.counts.posts, sink.counts.connections) == (150, 1)
