@@ -5,6 +5,7 @@ ready, and leaves the keeper behind in a session of its own. It imports neither 
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -155,14 +156,14 @@ def _keep_and_report(home: Home, orders: Orders, writer: int) -> None:
         Keeper(home, orders).keep(lambda: report("ready"))
     except (EmbeddedPostgresUnavailable, OSError) as error:
         reason = error.reason if isinstance(error, EmbeddedPostgresUnavailable) else str(error)
-        _log(reason)
         report(reason)
+        _log(reason)
 
 
 def _log(message: str) -> None:
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    sys.stderr.write(f"{now} keeper {os.getpid()}: {message}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # a full disk is no reason to leave the server alone
+        os.write(2, f"{now} keeper {os.getpid()}: {message}\n".encode())
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ class Runner:
     environment: dict[str, str] = field(default_factory=dict)
 
     def popen(self, script: str, *arguments: object) -> subprocess.Popen[str]:
-        search_path = [str(path) for path in (self.project, self.packages) if path]
+        search_path = [str(path) for path in (self.project, self.packages, os.environ.get("PYTHONPATH")) if path]
         return subprocess.Popen(
             [self.python, "-c", script, *map(str, arguments)],
             cwd="/",

@@ -27,7 +27,7 @@ except EmbeddedPostgresUnavailable as error:
 WITHOUT_ROOM = """
 import pathlib, resource, sys
 from app.db.embedded import EmbeddedPostgresUnavailable, database_url
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, 2 * (int(sys.argv[2]),))
 try:
     database_url(pathlib.Path(sys.argv[1]))
 except EmbeddedPostgresUnavailable as error:
@@ -69,11 +69,12 @@ def test_a_data_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     assert str(tmp_path / "data") in refusal(tmp_path / "data")
 
 
-def test_a_disk_without_room_is_refused_and_leaves_no_half_a_cluster() -> None:
+@pytest.mark.parametrize(("room_bytes", "complaint"), [(100_000, "initdb failed"), (0, "File too large")])
+def test_a_disk_without_room_is_refused_and_leaves_no_half_a_cluster(room_bytes: int, complaint: str) -> None:
     with open_directory() as directory:
-        output, errors = Runner().run(WITHOUT_ROOM, directory / "data")
+        output, errors = Runner().run(WITHOUT_ROOM, directory / "data", room_bytes)
 
-        assert "initdb failed" in output, errors
+        assert complaint in output, errors
         assert "Set DATABASE_URL" in output
         assert not list((directory / "data" / "postgres").glob("cluster*"))
         assert not list((directory / "data" / "postgres").glob(".password*"))
