@@ -9,7 +9,7 @@ from pydantic.config import JsonDict
 
 from app.push.endpoint import MAX_ENDPOINT_CHARACTERS
 from app.push.keys import normalise_application_server_key, normalise_auth, normalise_p256dh
-from app.subscriptions.service import Offer
+from app.subscriptions.offer import Offer
 from app.web.text import NonBlankText, PlainText
 
 MAX_TOPICS = 100

@@ -5,7 +5,6 @@ Every function is inside the caller's transaction: nothing is committed here, an
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from app.models import Subscription
 from app.push import endpoint as push_endpoint
 from app.push.endpoint import CheckedEndpoint, EndpointPolicy
 from app.subscriptions import repository
+from app.subscriptions.offer import Offer
 from app.subscriptions.ownership import Claim, Holding, Requester, claim_to, may_manage
 
 _HTTPS_PORT = 443
@@ -56,19 +56,6 @@ class SubscriptionNotFound(NotFound):
 
     code = "subscription-not-found"
     title = "Subscription not found"
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What a browser subscribes with. The keys are canonical (app.push.keys); topics None keeps those stored."""
-
-    endpoint: str
-    p256dh: str
-    auth: str
-    expires_at: datetime | None = None
-    topics: list[str] | None = None
-    enabled: bool = True
-    application_server_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
