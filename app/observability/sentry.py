@@ -57,7 +57,7 @@ def configure_sentry(settings: Settings, *, transport: Transport | type[Transpor
         ],
         traces_sampler=_sample_rate,
         trace_propagation_targets=[],
-        send_default_pii=False,
+        # Nothing personal either: that needs send_default_pii or data_collection, which are left out on purpose.
         max_request_body_size="never",
         include_local_variables=False,
         include_source_context=True,
