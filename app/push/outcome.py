@@ -95,6 +95,7 @@ _BY_CLASS = {
     4: (Verdict.REJECTED, Reason.REFUSED),
     5: (Verdict.RETRY, Reason.PUSH_SERVICE_ERROR),
 }
+_UNEXPECTED = (Verdict.RETRY, Reason.UNEXPECTED_STATUS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,32 +140,28 @@ def judge(
     of the texts kept: a push service may echo it.
     """
     lower = {name.lower(): value for name, value in headers.items()}
-    verdict, reason = _BY_STATUS.get(status_code) or _BY_CLASS.get(
-        status_code // 100, (Verdict.RETRY, Reason.UNEXPECTED_STATUS)
-    )
-    at_once: int | None = None
-    if status_code in _STATUSES_WITH_OWN_MEANINGS:
-        own = _own_meaning(service, status_code, lower, body)
-        if own is not None:
-            verdict, reason, at_once = own.verdict, own.reason, own.retry_after_seconds
+    verdict, reason, wait_seconds = _verdict_on(service, status_code, lower, body)
     if verdict is Verdict.ACCEPTED:
         return Outcome(verdict, reason, status_code, message_id=message_id_in(lower, endpoint=endpoint))
-    retry_after = None
-    if verdict is Verdict.RETRY:
-        retry_after = at_once if at_once is not None else retry_after_seconds(lower, now=now)
+    if verdict is Verdict.RETRY and wait_seconds is None:
+        wait_seconds = retry_after_seconds(lower, now=now)
     detail = described(body or _wns_texts(lower).encode(), endpoint=endpoint)
-    return Outcome(verdict, reason, status_code, detail, retry_after)
+    return Outcome(verdict, reason, status_code, detail, wait_seconds)
 
 
-def _own_meaning(
+def _verdict_on(
     service: PushServiceKind, status_code: int, headers: Mapping[str, str], body: bytes
-) -> _OwnMeaning | None:
-    says = _wns_texts(headers) if status_code < 300 else f"{_wns_texts(headers)} {body.decode('utf-8', 'replace')}"
-    says = "".join(says.split()).lower()
-    for row in _OWN_MEANINGS:
-        if status_code in row.statuses and service in (row.service, PushServiceKind.OTHER) and row.phrase in says:
-            return row
-    return None
+) -> tuple[Verdict, Reason, int | None]:
+    if status_code in _STATUSES_WITH_OWN_MEANINGS:
+        # A 2xx is told by its headers alone: nobody reads the body of a success.
+        words = body.decode("utf-8", "replace") if status_code >= 300 else ""
+        says = "".join(f"{_wns_texts(headers)} {words}".split()).lower()
+        for row in _OWN_MEANINGS:
+            is_theirs = service in (row.service, PushServiceKind.OTHER)
+            if is_theirs and status_code in row.statuses and row.phrase in says:
+                return row.verdict, row.reason, row.retry_after_seconds
+    common = _BY_STATUS.get(status_code) or _BY_CLASS.get(status_code // 100, _UNEXPECTED)
+    return *common, None
 
 
 def _wns_texts(headers: Mapping[str, str]) -> str:
