@@ -52,8 +52,9 @@ class _Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio calls it so)
-        if self._wire is not None and self._transport is not None:
+        if self._transport is not None:
             self._listener.open_transports.discard(self._transport)
+        if self._wire is not None:
             self._wire.lost()
 
     def pause_writing(self) -> None:

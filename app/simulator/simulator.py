@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import uvloop
 
@@ -19,7 +19,6 @@ from app.simulator.push_services import Checks, PushServices
 from app.simulator.rules import ServiceName
 from app.simulator.scripting import Scriptable
 
-_Result = TypeVar("_Result")
 _STOP_SECONDS = 10.0
 
 

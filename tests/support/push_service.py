@@ -1,11 +1,24 @@
-"""Pytest fixtures: a push service for one test. Use with `pytest_plugins = ["tests.support.push_service"]`."""
+"""Fixtures: a push service for one test, and the CA file that a sender has to trust."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from app.simulator import Authority, Simulator
+
+HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "localhost")
+
+
+def _is_ours(host: str) -> bool:
+    """Tell whether a loopback address can be listened on: macOS has only 127.0.0.1 until told otherwise."""
+    with socket.socket() as attempt:
+        try:
+            attempt.bind((host, 0))
+        except OSError:
+            return False
+    return True
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +37,7 @@ def push_ca_file(push_authority: Authority, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="session")
 def _shared_push_service(push_authority: Authority) -> Iterator[Simulator]:
-    hosts = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "localhost")
-    with Simulator.running(authority=push_authority, hosts=hosts) as simulator:
+    with Simulator.running(authority=push_authority, hosts=tuple(filter(_is_ours, HOSTS))) as simulator:
         yield simulator
 
 

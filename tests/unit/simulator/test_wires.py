@@ -8,6 +8,7 @@ import h2.connection
 import h2.events
 import httpx
 import pytest
+from h2.config import H2Configuration
 
 from app.simulator import Authority, Simulator
 from tests.unit.simulator.raw_clients import GOAWAY, HEADERS, connect, frames_in, read_until, request_head
@@ -131,6 +132,23 @@ def test_a_cut_connection_is_not_read_on(push_service: Simulator, push_ca_file: 
         assert is_cut(connection)
 
     assert push_service.counts.posts == 1
+
+
+@pytest.mark.parametrize("header", [("TTL", "60"), ("connection", "close")])
+def test_headers_that_http2_forbids_end_the_connection(
+    push_service: Simulator, push_ca_file: Path, header: tuple[str, str]
+) -> None:
+    careless = H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False)
+    client = h2.connection.H2Connection(careless)
+    client.initiate_connection()
+    head = [(":method", "POST"), (":path", "/fcm/nobody"), (":scheme", "https"), (":authority", "127.0.0.1")]
+    client.send_headers(1, [*head, header], end_stream=True)
+
+    with connect(push_service, push_ca_file, "h2") as connection:
+        connection.sendall(client.data_to_send())
+        assert is_cut(connection)
+
+    assert push_service.counts.posts == 0
 
 
 def test_the_allowed_number_of_streams_can_be_chosen(push_authority: Authority, push_ca_file: Path) -> None:
