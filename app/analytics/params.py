@@ -34,5 +34,5 @@ class DateRange(BaseModel):
 
 class DeliveryFilter(DateRange):
     type: PlainText | None = Field(
-        default=None, min_length=1, max_length=100, description="Count only notifications of this type."
+        default=None, min_length=1, max_length=64, description="Count only notifications of this type."
     )

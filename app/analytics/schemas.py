@@ -1,56 +1,72 @@
-"""The answers of the analytics endpoints. Each figure's description is its definition."""
+"""The answers of the analytics endpoints. Each figure's description is its definition.
+
+Members appear in the order of the bases from right to left, so that a row begins with what it is about.
+"""
 
 from datetime import date, datetime
 
-from pydantic import BaseModel, Field, computed_field
+from pydantic import BaseModel, Field
 
 
-class Statistics(BaseModel):
+class Asked(BaseModel):
     date_from: datetime = Field(description="Start of the range in UTC, included.")
     date_to: datetime = Field(description="End of the range in UTC, excluded.")
     as_of: datetime = Field(description="When these figures were counted; an answer may be 10 seconds old.")
 
 
+class OfDay(BaseModel):
+    day: date = Field(description="A day in UTC. Deliveries count on the day when they were planned.")
+
+
+class OfPushService(BaseModel):
+    push_service: str = Field(
+        description="Host of the endpoints; `unknown` for deliveries that outlived their batch."
+    )
+
+
+class OfTopic(BaseModel):
+    topic: str
+
+
+class OfType(BaseModel):
+    type: str = Field(description="The notification's type.")
+
+
 class SubscriptionState(BaseModel):
-    """What is stored at `as_of`, whatever the range: total = active + disabled."""
+    """What is stored now, whatever the range: total = active + disabled."""
 
     total: int = Field(description="Now: subscriptions that are stored, the deleted ones left out.")
     active: int = Field(description="Now: of `total`, those that are sent to: enabled and not gone.")
-
-    @computed_field(  # type: ignore[prop-decorator]
+    disabled: int = Field(
         description="Now: of `total`, those not sent to: switched off, or reported gone by their push service."
     )
-    @property
-    def disabled(self) -> int:
-        return self.total - self.active
 
 
 class SubscriptionEvents(BaseModel):
     """What happened in the range. One subscription can be new, gone and deleted in the same range."""
 
-    new: int = Field(default=0, description="In the range: subscriptions made, those that left since included.")
+    new: int = Field(default=0, description="In the range: subscriptions made, also those that left since.")
     gone: int = Field(
-        default=0,
-        description="In the range: subscriptions that their push service reported gone and that did not return.",
+        default=0, description="In the range: those that their push service reported gone, and that did not return."
     )
     deleted: int = Field(
-        default=0, description="In the range: subscriptions removed by their owner, or taken over by another."
+        default=0, description="In the range: those that their owner removed, or another took over."
     )
 
 
-class SubscriptionsOfDay(SubscriptionEvents):
-    day: date = Field(description="A day in UTC.")
+class SubscriptionsOfDay(SubscriptionEvents, OfDay):
+    pass
 
 
-class SubscriptionsOfTopic(SubscriptionState):
-    topic: str
+class SubscriptionsOfTopic(SubscriptionState, OfTopic):
+    pass
 
 
-class SubscriptionsOfPushService(SubscriptionState, SubscriptionEvents):
-    push_service: str = Field(description="Host of the subscriptions' endpoints.")
+class SubscriptionsOfPushService(SubscriptionEvents, SubscriptionState, OfPushService):
+    pass
 
 
-class SubscriptionStatistics(SubscriptionState, SubscriptionEvents, Statistics):
+class SubscriptionStatistics(SubscriptionEvents, SubscriptionState, Asked):
     """The audience as it is now (total, active, disabled), and what happened in the range (new, gone, deleted)."""
 
     topic_count: int = Field(description="Now: how many different topics the stored subscriptions have.")
@@ -67,58 +83,35 @@ class SubscriptionStatistics(SubscriptionState, SubscriptionEvents, Statistics):
     )
 
 
-EXPLAINED_STATUSES = ("failed", "expired")  # the final ones whose reason tells something
-
-
 class DeliveryCounts(BaseModel):
     """total = pending + sent + delivered + failed + expired."""
 
+    total: int = Field(description="All deliveries, whatever their status.")
     pending: int = Field(default=0, description="Not yet accepted, and still to be tried.")
     sent: int = Field(default=0, description="Accepted by the push service; no receipt from the browser yet.")
     delivered: int = Field(default=0, description="Shown: the browser's service worker sent a receipt.")
     failed: int = Field(default=0, description="Given up; `by_reason` says why.")
     expired: int = Field(default=0, description="The subscription was gone, or the message's TTL was over.")
-
-    @computed_field(description="All deliveries, whatever their status.")  # type: ignore[prop-decorator]
-    @property
-    def total(self) -> int:
-        return self.pending + self._accepted + self.failed + self.expired
-
-    @computed_field(  # type: ignore[prop-decorator]
+    acceptance_rate: float | None = Field(
         description="(sent + delivered) / (total - pending): the share of the decided deliveries that a push"
         " service accepted, 0 to 1. Null when none is decided."
     )
-    @property
-    def acceptance_rate(self) -> float | None:
-        return _share(self._accepted, self.total - self.pending)
-
-    @computed_field(  # type: ignore[prop-decorator]
+    delivery_rate: float | None = Field(
         description="delivered / (sent + delivered): the share of the accepted deliveries that a browser"
         " confirmed, 0 to 1. Null when none was accepted. Browsers that send no receipts keep it below 1."
     )
-    @property
-    def delivery_rate(self) -> float | None:
-        return _share(self.delivered, self._accepted)
-
-    @property
-    def _accepted(self) -> int:
-        return self.sent + self.delivered
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+class DeliveriesOfDay(DeliveryCounts, OfDay):
+    pass
 
 
-class DeliveriesOfDay(DeliveryCounts):
-    day: date = Field(description="A day in UTC: the one on which the notification's deliveries were planned.")
+class DeliveriesOfType(DeliveryCounts, OfType):
+    pass
 
 
-class DeliveriesOfType(DeliveryCounts):
-    type: str = Field(description="The notification's type.")
-
-
-class DeliveriesOfPushService(DeliveryCounts):
-    push_service: str = Field(description="Host of the endpoints, or `unknown` once its batches are purged.")
+class DeliveriesOfPushService(DeliveryCounts, OfPushService):
+    pass
 
 
 class DeliveriesOfReason(BaseModel):
@@ -127,8 +120,8 @@ class DeliveriesOfReason(BaseModel):
     count: int
 
 
-class DeliveryStatistics(DeliveryCounts, Statistics):
-    """Deliveries by the moment their notification was planned: a later receipt counts on that same day."""
+class DeliveryStatistics(DeliveryCounts, Asked):
+    """Deliveries by the moment when they were planned: a receipt that comes days later counts there too."""
 
     type: str | None = Field(description="The type asked for; null means all.")
     by_day: list[DeliveriesOfDay] = Field(
