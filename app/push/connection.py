@@ -9,7 +9,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from http.client import RemoteDisconnected
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,8 @@ from app.push.trust import client_tls
 Resolve = Callable[[str, int], Sequence[CheckedAddress]]
 
 _HOSTS_KEPT = 64
+# BrokenPipeError and RemoteDisconnected are ConnectionErrors, too.
+_BROKEN = (ConnectionError, ssl.SSLEOFError)
 
 
 class CannotConnect(OSError):
@@ -82,22 +83,25 @@ class _Checked:
     def request(self, *args: Any, **kwargs: Any) -> None:
         try:
             super().request(*args, **kwargs)  # type: ignore[misc]
-        except (ConnectionResetError, ConnectionAbortedError, ssl.SSLEOFError) as error:
-            raise self._broken(error) from error
+        except _BROKEN as error:
+            self._raise_if_stale(error)
+            raise
 
     def getresponse(self) -> Any:
         sock = self.sock  # type: ignore[attr-defined]
         sock.deadline = time.monotonic() + self.timeouts.answer_seconds
         try:
             response = super().getresponse()  # type: ignore[misc]
-        except (RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError) as error:
-            raise self._broken(error) from error
+        except _BROKEN as error:
+            self._raise_if_stale(error)
+            raise
         self.answered += 1
         sock.deadline = min(sock.deadline, time.monotonic() + self.timeouts.body_seconds)
         return response
 
-    def _broken(self, error: Exception) -> Exception:
-        return StaleConnection("closed while it was idle") if self.answered else error
+    def _raise_if_stale(self, error: Exception) -> None:
+        if self.answered:
+            raise StaleConnection("closed while it was idle") from error
 
 
 class PushSession(Session):

@@ -72,8 +72,7 @@ class PywebpushSender:
             while True:
                 # No more than the threads can take: another send's messages queue behind these.
                 room = self._threads - len(in_flight)
-                for message in self._begun(waiting, room, stop):
-                    delivery = self._executor.submit(self._deliver, message)
+                for delivery in self._begun(waiting, room, stop):
                     in_flight.add(delivery)
                     delivery.add_done_callback(done.put)
                 if not in_flight:
@@ -90,15 +89,18 @@ class PywebpushSender:
         self._executor.shutdown(cancel_futures=True)
         self._session.close()
 
-    def _begun(self, waiting: Iterator[PushMessage], room: int, stop: Callable[[], bool]) -> Iterator[PushMessage]:
-        """Yield the next messages to begin, each only if we may still go on."""
+    def _begun(self, waiting: Iterator[PushMessage], room: int, stop: Callable[[], bool]) -> Iterator[_Delivery]:
+        """Begin the next messages, as many as there is room for, each only if we may still go on."""
         for _ in range(room):
             if self._closed.is_set() or stop():
                 return
             message = next(waiting, None)
             if message is None:
                 return
-            yield message
+            try:
+                yield self._executor.submit(self._deliver, message)
+            except RuntimeError:  # closed a moment ago, by another thread
+                return
 
     def _deliver(self, message: PushMessage) -> tuple[PushMessage, Outcome]:
         try:
