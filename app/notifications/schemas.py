@@ -30,7 +30,7 @@ def _web_url(value: str) -> str:
 
 
 WebUrl = Annotated[NonBlankText, Field(max_length=2048), AfterValidator(_web_url)]
-Topic = Annotated[NonBlankText, Field(max_length=100)]
+Topic = Annotated[NonBlankText, Field(max_length=100), AfterValidator(str.strip)]
 UserId = Annotated[NonBlankText, Field(max_length=255)]
 
 

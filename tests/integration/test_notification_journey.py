@@ -119,6 +119,14 @@ def test_send_answers_with_the_results_and_the_deliveries(subscribe_browser, sen
     )
 
 
+def test_topics_match_whatever_white_space_surrounds_them(subscribe_browser, send):
+    browser, _ = subscribe_browser(topics=[" news "])
+
+    send(topics=["news  "])
+
+    assert len(browser.received) == 1
+
+
 def test_broadcast_reaches_everybody_who_is_active(client, subscribe_browser, send, user_headers):
     browsers = [
         subscribe_browser(str(number), service=service)[0] for number, service in enumerate(("fcm", "apple"))
