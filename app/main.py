@@ -15,6 +15,7 @@ from app import __version__
 from app.analytics.router import router as analytics_router
 from app.db.embedded import EmbeddedPostgresUnavailable
 from app.demo.router import router as demo_router
+from app.errors import DomainError
 from app.health.router import router as health_router
 from app.keyring.router import router as keyring_router
 from app.notifications.router import router as notifications_router
@@ -30,7 +31,7 @@ from app.web.middleware import PlainStartupFailure, middleware
 from app.web.rate_limit import RateLimits, create_limiter
 from app.web.tokens import TokenVerifier
 
-EXPECTED_FAULTS = (SettingsError, EmbeddedPostgresUnavailable)  # their message says all
+EXPECTED_FAULTS = (SettingsError, EmbeddedPostgresUnavailable, DomainError)  # their message says all
 ROUTERS = (subscriptions_router, notifications_router, analytics_router, health_router, keyring_router)
 
 

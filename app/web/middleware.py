@@ -104,7 +104,7 @@ class ResponseHeaders:
             await self.app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        page = next((csp for prefix, csp in PAGE_CSP.items() if scope["path"].startswith(prefix)), None)
+        page = PAGE_CSP.get("/" + scope["path"].lstrip("/").partition("/")[0])
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -194,6 +194,7 @@ class HeadAsGet:
             return
 
         async def send_without_body(message: Message) -> None:
+            scope["method"] = "HEAD"  # the server looks again, to know that no body will follow
             if message["type"] == "http.response.body":
                 message = {**message, "body": b""}
             await send(message)

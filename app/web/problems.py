@@ -7,6 +7,7 @@ import json
 import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -34,6 +35,13 @@ HTTP_STATUS: dict[type[errors.DomainError], int] = {
     errors.Unavailable: 503,
     errors.DomainError: 400,
 }
+
+UNDEFINED_TABLE = "42P01"
+_DATABASE_IS_DOWN = (
+    database_errors.OperationalError,
+    database_errors.InterfaceError,
+    database_errors.TimeoutError,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -79,12 +87,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.DomainError, _domain_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
-    for kind in (
-        database_errors.OperationalError,
-        database_errors.InterfaceError,
-        database_errors.TimeoutError,
-        database_errors.DBAPIError,
-    ):
+    for kind in (*_DATABASE_IS_DOWN, database_errors.DBAPIError):
         app.add_exception_handler(kind, _database_error)
 
 
@@ -173,20 +176,23 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 async def _database_error(request: Request, error: Exception) -> Response:
-    """Answer 503 while the database cannot be reached, or gives up on a statement; anything else is our fault."""
-    is_down = isinstance(
-        error,
-        database_errors.OperationalError | database_errors.InterfaceError | database_errors.TimeoutError,
-    )
-    if not is_down and not getattr(error, "connection_invalidated", False):
+    """Answer 503 while the database cannot be reached, gives up on a statement, or lacks its tables.
+
+    Anything else is our fault.
+    """
+    facts = _database_facts(error)
+    is_down = isinstance(error, _DATABASE_IS_DOWN) or getattr(error, "connection_invalidated", False)
+    lacks_tables = facts.get("sqlstate") == UNDEFINED_TABLE
+    if not is_down and not lacks_tables:
         return internal_error(request.url.path, error)
-    # The text of a database error can hold a statement's parameters: endpoints and keys. It is not logged.
-    _log.error("database unavailable", error=type(error).__name__, **_database_facts(error))
+    if lacks_tables:
+        facts["hint"] = "the tables are not there: run alembic upgrade head"
+    _log.error("database unavailable", error=type(error).__name__, **facts)
     return problem_response(
         503,
         code=errors.Unavailable.code,
         title=errors.Unavailable.title,
-        detail="The database cannot be reached just now. Try again shortly.",
+        detail="The database cannot be used just now. Try again shortly.",
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
 
@@ -194,8 +200,7 @@ async def _database_error(request: Request, error: Exception) -> Response:
 def internal_error(path: str, error: BaseException) -> Response:
     """Log an error nobody expected, which reports it to Sentry; return a 500 that tells only its request id."""
     if isinstance(error, database_errors.SQLAlchemyError):
-        frames = "".join(traceback.format_tb(error.__traceback__))
-        _log.error("request failed", path=path, error=type(error).__name__, frames=frames, **_database_facts(error))
+        _log.error("request failed", path=path, error=type(error).__name__, **_database_facts(error))
     else:
         _log.error("request failed", path=path, exc_info=error)
     return problem_response(
@@ -207,11 +212,16 @@ def internal_error(path: str, error: BaseException) -> Response:
 
 
 def _database_facts(error: BaseException) -> dict[str, str]:
+    """Return what may be logged of a database error: not its text, which can hold endpoints and keys."""
     original = getattr(error, "orig", None)
     diagnosis = getattr(original, "diag", None)
+    frames = traceback.extract_tb(error.__traceback__)
     facts = {
         "sqlstate": getattr(original, "pgcode", None),
         "table": getattr(diagnosis, "table_name", None),
         "constraint": getattr(diagnosis, "constraint_name", None),
+        "frames": " > ".join(
+            f"{Path(each.filename).name}:{each.lineno}" for each in frames if "site-packages" not in each.filename
+        ),
     }
     return {name: value for name, value in facts.items() if value}
