@@ -30,7 +30,7 @@ demo: $(INSTALLED) ## Watch a hundred simulated browsers get notifications, offl
 	@exec $(BIN)/python -m app.cli demo
 
 bench: $(INSTALLED) ## Measure deliveries beside peers in the same run (loopback only)
-	@exec $(BIN)/python -m tests.benchmark
+	@exec $(BIN)/python -m tests.benchmark.sender
 
 clean: ## Remove the virtual environment and caches; .data/ stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
