@@ -1,0 +1,160 @@
+"""The service under gunicorn, in two processes: metrics add up, limits are shared, workers may die."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from tests.support.api import SERVICE_HEADERS, LiveServer, LiveServerFactory
+from tests.support.metric_samples import Samples
+
+CONFIGURATION = Path(__file__).parents[2] / "docker" / "gunicorn.conf.py"
+DEADLINE_SECONDS = 30.0
+HISTORY = "/notifications/history/"
+
+Start = Callable[..., LiveServer]
+
+
+@pytest.fixture
+def start(start_server: LiveServerFactory) -> Start:
+    """Starts gunicorn with two workers and the settings of production's image."""
+
+    def start_gunicorn(**variables: str) -> LiveServer:
+        command = ["gunicorn", "-c", str(CONFIGURATION), "-b", "127.0.0.1:{port}", "app.main:app"]
+        server = start_server(command=command, WEB_CONCURRENCY="2", **variables)
+        until(lambda: len(workers_of(server)) == 2 and len(answering(server)) == 2, "two workers answer")
+        return server
+
+    return start_gunicorn
+
+
+def workers_of(server: LiveServer) -> set[int]:
+    """Return the pids of the living workers."""
+    children = psutil.Process(server.process.pid).children()
+    return {child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE}
+
+
+def answering(server: LiveServer) -> set[str]:
+    """Return which processes hold a file of gauges: those that count requests."""
+    data_dir = server.log_path.parent / "data" / "metrics"
+    return {path.stem.rpartition("_")[2] for path in data_dir.glob("gauge_livesum_*.db")}
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS:g} s: {what}"
+        time.sleep(0.02)
+
+
+def get(server: LiveServer, path: str) -> httpx.Response:
+    """Ask on a connection of its own, so that either worker may answer."""
+    return httpx.get(server.url + path, headers=dict(SERVICE_HEADERS), timeout=10)
+
+
+def scrape(server: LiveServer) -> Samples:
+    return Samples(get(server, "/metrics/").text)
+
+
+def history_requests(samples: Samples) -> float:
+    return samples.value("push_http_requests_total", route=HISTORY, status="200") or 0
+
+
+def test_counts_of_both_workers_add_up_in_every_scrape(start: Start) -> None:
+    server = start()
+
+    answers = [get(server, HISTORY).status_code for _ in range(40)]
+    counted = {history_requests(scrape(server)) for _ in range(10)}
+
+    assert answers == [200] * 40
+    assert counted == {40}
+
+
+def test_a_killed_worker_is_replaced_and_its_counts_stay(start: Start) -> None:
+    server = start()
+    for _ in range(20):
+        get(server, HISTORY)
+    before = workers_of(server)
+
+    os.kill(min(before), signal.SIGKILL)
+    until(lambda: len(workers_of(server) - before) == 1 and len(answering(server)) == 2, "a new worker answers")
+    for _ in range(20):
+        get(server, HISTORY)
+
+    samples = scrape(server)
+    assert history_requests(samples) == 40
+    assert samples.value("push_http_requests_in_flight") == 1, "the scrape itself, and nothing the dead one held"
+    assert samples.value("push_build_info") == 1
+
+
+def test_one_worker_refreshes_the_gauges_and_another_takes_over(start: Start) -> None:
+    """The gauge about the database stays one number, whoever sets it."""
+    server = start()
+    until(lambda: scrape(server).value("push_active_subscriptions") is not None, "the gauges are refreshed")
+
+    for pid in workers_of(server):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(workers_of(server)) == 2, "both workers are replaced")
+
+    def refreshed() -> float:
+        return scrape_if_up(server).value("push_database_gauges_refreshed_timestamp_seconds") or 0
+
+    killed_at = time.time()
+    until(lambda: refreshed() > killed_at, "a new worker refreshes them")
+    assert scrape(server).value("push_active_subscriptions") == 0
+    assert scrape(server).value("push_database_up") == 1
+
+
+def scrape_if_up(server: LiveServer) -> Samples:
+    try:
+        return scrape(server)
+    except httpx.TransportError:  # both workers are just starting
+        return Samples("")
+
+
+def test_both_workers_share_the_limits_through_redis(start: Start, redis_url: str) -> None:
+    server = start(REDIS_URL=redis_url, RATE_LIMIT_ANALYTICS="10/hour")
+
+    answers = [get(server, "/analytics/subscriptions/") for _ in range(30)]
+
+    statuses = [answer.status_code for answer in answers]
+    assert statuses == [200] * 10 + [429] * 20
+    assert answers[-1].headers["Retry-After"]
+    assert [int(answer.headers["X-RateLimit-Remaining"]) for answer in answers[:10]] == list(range(9, -1, -1))
+
+
+def test_production_logs_json_shows_no_banner_and_stops_gently(start: Start) -> None:
+    server = start(
+        ENVIRONMENT="production", VAPID_SUBJECT="mailto:push@blog.example.org", PUSH_ALLOW_LOOPBACK="false"
+    )
+    answer = get(server, HISTORY)
+    get(server, "/health/live")
+    stopping_at = time.monotonic()
+
+    exit_code = server.stop()
+
+    assert (exit_code, time.monotonic() - stopping_at < 10) == (0, True)
+    assert "server" not in answer.headers
+    lines = [json.loads(line) for line in server.output().splitlines()]
+    events = [line["event"] for line in lines]
+    assert any(event.startswith("Listening at") for event in events), "the master"
+    assert any(event.startswith("Application startup complete") for event in events), "the workers"
+    assert [line["route"] for line in lines if line["event"] == "request"][-1] == HISTORY
+    assert not any("GET /" in event for event in events), "no second access log"
+    assert not any("exception" in line for line in lines)
+
+
+def test_settings_that_cannot_be_used_stop_it_with_a_clear_message(start_server: LiveServerFactory) -> None:
+    command = ["gunicorn", "-c", str(CONFIGURATION), "-b", "127.0.0.1:{port}", "app.main:app"]
+
+    with pytest.raises(pytest.fail.Exception) as failure:
+        start_server(command=command, RATE_LIMIT_ANALYTICS="often")
+
+    assert "RATE_LIMIT_ANALYTICS: " in str(failure.value)
+    assert "Traceback" not in str(failure.value)
