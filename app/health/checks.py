@@ -23,6 +23,7 @@ from sqlalchemy import Engine
 from app import __version__
 from app.health.postgres_probe import NoAnswer, NotReachable, PostgresProbe
 from app.health.schemas import Dependency, Health, Overall, Status
+from app.observability import metrics
 
 TIMEOUT_SECONDS = 2.0
 CACHE_SECONDS = 1.0
@@ -75,6 +76,7 @@ class HealthChecks:
             found = await asyncio.gather(*(self._ask(probe, otherwise) for probe, otherwise in self._probes))
             dependencies = {name: part for parts in found for name, part in parts.items()}
             self._log_changes(dependencies)
+            metrics.database_up.set(dependencies["database"].status is Status.OK)
             self._latest = Health(
                 status=overall(dependencies),
                 version=__version__,
