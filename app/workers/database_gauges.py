@@ -49,12 +49,13 @@ class DatabaseGauges:
             raise
         metrics.database_up.set(1)
         if leads:
-            self._refresh(sessions)
+            self.refresh(sessions)
 
     def close(self) -> None:
         self._leader.resign()
 
-    def _refresh(self, sessions: SessionFactory) -> None:
+    def refresh(self, sessions: SessionFactory) -> None:
+        """Count now, leading or not."""
         with transaction(sessions) as session:
             session.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
             _measure_queue(session)
