@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +18,7 @@ from typing import Any
 import psycopg2
 import pytest
 
+from app.db.embedded import new_scratch_directory
 from app.db.embedded_files import is_locked
 from app.db.embedded_home import SHARED_ROOT
 
@@ -200,8 +200,7 @@ class Place:
 @contextmanager
 def open_directory() -> Iterator[Path]:
     """A temporary directory that every user may pass through, unlike pytest's own."""
-    directory = Path(tempfile.mkdtemp(prefix="push-embedded-"))
-    directory.chmod(0o711)
+    directory = new_scratch_directory()
     try:
         yield directory
     finally:
