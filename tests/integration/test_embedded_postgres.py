@@ -10,19 +10,18 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from app.db.embedded import throwaway
 from app.db.embedded_files import is_locked
 from tests.support.embedded_clients import (
     Place,
     Runner,
     answers,
-    copy_of_the_data,
     eventually,
     first_line,
     open_directory,
     query,
     started_at,
 )
+from tests.support.embedded_copies import copy_of_the_data
 
 FORK_AND_EXIT = """
 import os, pathlib, sys
@@ -32,13 +31,6 @@ if os.fork() == 0:
     sys.stdin.read()
     os._exit(0)
 print(url, flush=True)
-"""
-THROWAWAY = """
-import sys
-from app.db.embedded import throwaway
-with throwaway() as url:
-    print(url, flush=True)
-    sys.stdin.read()
 """
 
 
@@ -240,24 +232,3 @@ def test_a_server_whose_directory_is_taken_away_ends(place: Place) -> None:
     eventually(lambda: not answers(url), "the server ends")
     again = place.client().url
     assert answers(again)
-
-
-def test_a_throwaway_server_leaves_nothing(tmp_path: Path) -> None:
-    with throwaway() as url:
-        data_dir = Path(query(url, "SHOW data_directory")).parents[1]
-        assert query(url, "SHOW fsync") == "off"
-        assert data_dir.exists()
-
-    assert not data_dir.exists()
-    assert not answers(url)
-
-
-def test_a_throwaway_server_leaves_nothing_when_its_process_is_killed() -> None:
-    with Runner().popen(THROWAWAY) as process:
-        url = first_line(process)
-        data_dir = Path(query(url, "SHOW data_directory")).parents[1]
-
-        process.kill()
-
-    eventually(lambda: not data_dir.exists(), "the keeper deletes it")
-    assert not answers(url)

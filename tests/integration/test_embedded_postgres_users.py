@@ -16,15 +16,12 @@ from tests.support.embedded_clients import (
     Place,
     Runner,
     answers,
-    copy_of_the_binaries,
-    copy_of_the_code,
-    copy_of_the_data,
-    give,
     open_directory,
     python_for,
     query,
     started_at,
 )
+from tests.support.embedded_copies import copy_of_the_binaries, copy_of_the_code, copy_of_the_data, give
 
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root")
 

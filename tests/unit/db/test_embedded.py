@@ -10,9 +10,9 @@ from tests.support.embedded_clients import (
     Place,
     Runner,
     answers,
-    copy_of_the_data,
     open_directory,
 )
+from tests.support.embedded_copies import copy_of_the_data
 
 ON_WINDOWS = """
 import pathlib, sys
