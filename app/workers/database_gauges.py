@@ -22,7 +22,7 @@ COUNTING_SHARE = 0.02
 
 _UNFINISHED = (NotificationState.SCHEDULED, NotificationState.PLANNING, NotificationState.SENDING)
 
-# An index-only scan of ix_push_subscriptions_active.
+# Served by ix_push_subscriptions_active, mostly without looking at the table.
 ACTIVE_SUBSCRIPTIONS = select(func.count()).select_from(Subscription).where(IS_ACTIVE)
 
 # The sizes of the open batches are summed: a few rows of ix_push_delivery_batches_due for each thousand deliveries,
@@ -61,12 +61,18 @@ class DatabaseGauges:
             _measure_queue(session)
             _count_notifications(session)
         if time.monotonic() >= self._count_again_at:
-            started = time.monotonic()
+            self._count_subscriptions(sessions)
+        metrics.database_gauges_refreshed.set_to_current_time()
+
+    def _count_subscriptions(self, sessions: SessionFactory) -> None:
+        started = time.monotonic()
+        try:
             with transaction(sessions) as session:
                 session.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
                 metrics.active_subscriptions.set(count_active_subscriptions(session))
-            self._count_again_at = time.monotonic() + (time.monotonic() - started) / COUNTING_SHARE
-        metrics.database_gauges_refreshed.set_to_current_time()
+        finally:
+            finished = time.monotonic()
+            self._count_again_at = finished + (finished - started) / COUNTING_SHARE
 
 
 def count_active_subscriptions(session: Session) -> int:
