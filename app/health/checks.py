@@ -100,7 +100,7 @@ class HealthChecks:
         before = self._latest.dependencies if self._latest else {}
         for name, now in dependencies.items():
             was = before[name].status if name in before else Status.OK
-            if now.status != was and now.status is not Status.NOT_CONFIGURED:
+            if now.status != was and now.status not in (Status.NOT_CONFIGURED, Status.UNKNOWN):
                 write = log.info if now.status is Status.OK else log.warning
                 write("dependency changed", dependency=name, status=now.status.value, cause=now.cause or now.detail)
 

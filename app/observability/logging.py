@@ -26,6 +26,11 @@ def _hand_over(logger: WrappedLogger, method: str, event: EventDict) -> Any:
     return arguments, {**keywords, "exc_info": event.get("exc_info")}
 
 
+def _drop_colours(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event.pop("color_message", None)  # uvicorn's message a second time, for its own terminal
+    return event
+
+
 _SHARED_PROCESSORS: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -75,7 +80,7 @@ def stdlib_config(settings: Settings) -> dict[str, Any]:
         "formatters": {
             "ours": {
                 "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": [*_SHARED_PROCESSORS, structlog.stdlib.ExtraAdder()],
+                "foreign_pre_chain": [*_SHARED_PROCESSORS, structlog.stdlib.ExtraAdder(), _drop_colours],
                 "processors": _final_processors(settings),
             }
         },

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from psycopg2.errorcodes import UNDEFINED_TABLE
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
-from app.db.session import SessionFactory
+from app.db.session import PASSING_ERRORS, SessionFactory
 from app.observability import metrics
 
 Job = Callable[[SessionFactory], None]
-_DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
 STOP_TIMEOUT_SECONDS = 2.0
 
@@ -79,14 +78,22 @@ class Periodic:
             job.run(self._sessions)
         except Exception as error:
             metrics.periodic_job_failures.labels(job=job.name).inc()
-            if isinstance(error, _DATABASE_AWAY):
-                log.warning("periodic job waits for the database", job=job.name, error=type(error).__name__)
-            elif isinstance(error, SQLAlchemyError):
-                # Its text can hold a statement's parameters: endpoints and keys.
-                frames = "".join(traceback.format_tb(error.__traceback__))
-                log.error("periodic job failed", job=job.name, error=type(error).__name__, frames=frames)
-            else:
-                log.exception("periodic job failed", job=job.name)
+            _log_failure(job.name, error)
+
+
+def _log_failure(job: str, error: Exception) -> None:
+    kind = type(error).__name__
+    if isinstance(error, PASSING_ERRORS):
+        log.warning("periodic job waits for the database", job=job, error=kind)
+    elif isinstance(error, ProgrammingError) and getattr(error.orig, "pgcode", None) == UNDEFINED_TABLE:
+        log.warning("periodic job waits for the tables", job=job, hint="run alembic upgrade head")
+    elif isinstance(error, SQLAlchemyError):
+        # Its text can hold a statement's parameters: endpoints and keys.
+        log.error(
+            "periodic job failed", job=job, error=kind, exception="".join(traceback.format_tb(error.__traceback__))
+        )
+    else:
+        log.error("periodic job failed", job=job, exc_info=error)
 
 
 def next_due(due: float, interval_seconds: float, *, now: float) -> float:

@@ -3,7 +3,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.orm import sessionmaker
 from structlog.testing import capture_logs
 
@@ -12,6 +12,14 @@ from app.observability import metrics
 from app.workers.periodic import Periodic, next_due
 
 DEADLINE_SECONDS = 10.0
+
+
+class UndefinedTable(Exception):
+    """As the driver raises it before the migrations have run."""
+
+    pgcode = "42P01"
+
+
 SECRET = "https://fcm.googleapis.com/fcm/send/secret"
 
 sessions: SessionFactory = sessionmaker()
@@ -77,6 +85,7 @@ def test_a_job_that_raises_is_logged_counted_and_run_again(periodic: Periodic) -
     ("error", "level"),
     [
         (OperationalError("SELECT", {"endpoint": SECRET}, Exception("refused")), "warning"),
+        (ProgrammingError("SELECT", {"endpoint": SECRET}, UndefinedTable(SECRET)), "warning"),
         (IntegrityError("INSERT", {"endpoint": SECRET}, Exception(SECRET)), "error"),
     ],
 )
