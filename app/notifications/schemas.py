@@ -5,12 +5,12 @@ from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.models import DeliveryStatus, NotificationState
 from app.push.message import Urgency
 from app.push.request import MAX_TTL_SECONDS
-from app.web.text import JsonObject, NonBlankText, PlainText
+from app.web.text import Instant, JsonObject, NonBlankText, PlainText
 
 MAX_TARGETS = 10_000
 MAX_TOPICS = 100
@@ -61,7 +61,7 @@ class Content(BaseModel):
     type: Annotated[NonBlankText, Field(max_length=64)] = "general"
     actions: Annotated[list[Action], Field(max_length=10)] = []
     data: JsonObject | None = Field(default=None, description="Handed to the service worker as it is.")
-    ttl: Annotated[int, Field(ge=0, le=MAX_TTL_SECONDS)] | None = Field(
+    ttl: Annotated[int, Field(strict=True, ge=0, le=MAX_TTL_SECONDS)] | None = Field(
         default=None,
         description="Seconds that a push service may keep the message for a browser that is away; 0: now or never."
         " Default: PUSH_DEFAULT_TTL_SECONDS.",
@@ -70,7 +70,7 @@ class Content(BaseModel):
     collapse_key: Annotated[NonBlankText, Field(max_length=256)] | None = Field(
         default=None, description="A later message with the same key replaces this one while it is undelivered."
     )
-    scheduled_at: AwareDatetime | None = Field(default=None, description="Not in the future, for now.")
+    scheduled_at: Instant | None = Field(default=None, description="Not in the future, for now.")
 
 
 class BroadcastRequest(Content):

@@ -3,7 +3,7 @@
 The OpenAPI document shows each path in the form it was declared in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -15,40 +15,60 @@ from starlette.types import Scope
 class SlashAgnosticRoute(APIRoute):
     """A route that takes its path with or without the trailing slash: no redirect, no lost POST body."""
 
+    spelled_out: Set[str] = frozenset()  # its router's paths without parameters: none of them is an id
+
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        path = _path_of(scope)
+        if self.param_convertors and not self.spelled_out.isdisjoint({path, _other_form(path)}):
+            return Match.NONE, {}
         match, child_scope = super().matches(scope)
-        if match is Match.NONE and scope["type"] == "http":
+        if match is Match.NONE:
             return super().matches({**scope, "path": _other_form(scope["path"])})
         return match, child_scope
 
 
+class SlashAgnosticRouter(APIRouter):
+    """A router of such routes. In it "/send/" is never taken for an "/{id}/", whatever the method or the order."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(route_class=SlashAgnosticRoute, generate_unique_id_function=_operation_id, **options)
+        self.spelled_out: set[str] = set()
+
+    def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().add_api_route(path, endpoint, **options)
+        route = self.routes[-1]
+        assert isinstance(route, SlashAgnosticRoute)
+        if not route.param_convertors:
+            self.spelled_out.add(route.path)
+        route.spelled_out = self.spelled_out
+
+
 def api_router(*, prefix: str = "", tags: Sequence[str] = (), **options: Any) -> APIRouter:
     """Return a router of slash-agnostic routes. Declare each path in the specification's form."""
-    return APIRouter(
-        prefix=prefix,
-        tags=list(tags),
-        route_class=SlashAgnosticRoute,
-        generate_unique_id_function=_operation_id,
-        **options,
-    )
+    return SlashAgnosticRouter(prefix=prefix, tags=list(tags), **options)
 
 
 def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
-    """Return the methods that the request's path has on any of its routes, sorted; none if there is no such path.
+    """Return the methods that the request's path has, sorted; none if there is no such path.
 
-    Starlette's own answer names only the methods of the first route that matches.
+    Starlette's own answer names only those of the first route that matches.
     """
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    path = _path_of(scope)
     forms = (path, _other_form(path))
-    methods = {
-        method
-        for route in iter_route_contexts(app.routes)
-        if any(route.path_regex.match(form) for form in forms)
-        for method in route.methods or ()
-    }
+    found = [each for each in iter_route_contexts(app.routes) if any(each.path_regex.match(form) for form in forms)]
+    if any(not each.param_convertors for each in found):
+        found = [each for each in found if not each.param_convertors]
+    methods = {method for each in found for method in each.methods or ()}
     if methods:
         methods |= {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
     return sorted(methods)
+
+
+def _path_of(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -1,14 +1,18 @@
-"""Types for what clients send as text or JSON: nothing that PostgreSQL or a browser cannot hold.
+"""Types for what clients send as text, JSON or time: nothing that PostgreSQL or a browser cannot hold.
 
-Use them in request schemas instead of `str` and `dict[str, Any]`; add lengths with `Field(max_length=...)`.
+Use them in request schemas instead of `str`, `dict[str, Any]` and `datetime`; add lengths with
+`Field(max_length=...)`.
 """
 
 import math
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 MAX_JSON_DEPTH = 20
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def refuse_unstorable_text(value: str) -> str:
@@ -38,6 +42,20 @@ def refuse_unstorable_json(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _refuse_numbers(value: Any) -> Any:
+    # pydantic would read a number, and a text of digits, as seconds since 1970.
+    if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value)):
+        return value
+    raise ValueError("must be a date and time like 2026-01-31T12:00:00Z (RFC 3339)")
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside of the calendar") from None
+
+
 def _refuse_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be blank")
@@ -54,3 +72,6 @@ NonBlankText = Annotated[PlainText, Field(min_length=1), AfterValidator(_refuse_
 
 JsonObject = Annotated[dict[str, Any], AfterValidator(refuse_unstorable_json)]
 """A JSON object of bounded depth that PostgreSQL's jsonb and every browser can read."""
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_refuse_numbers), AfterValidator(_in_utc)]
+"""A moment as RFC 3339 text with its offset, kept in UTC: PostgreSQL refuses offsets that Python and JSON allow."""

@@ -109,6 +109,23 @@ def test_options_names_the_methods(client: TestClient) -> None:
     assert response.headers["allow"] == "DELETE, GET, HEAD, OPTIONS"
 
 
+def test_a_path_that_is_spelled_out_is_no_id(edge: EdgeFactory) -> None:
+    router = api_router(prefix="/mail")
+
+    @router.get("/{mail_id}/")
+    def get_mail(mail_id: UUID) -> None: ...
+
+    @router.post("/send/")
+    def send() -> None: ...
+
+    client = edge(router)
+
+    assert client.get("/mail/send").status_code == client.get("/mail/send/").status_code == 405
+    assert client.get("/mail/other").status_code == 422
+    assert client.options("/mail/send").headers["allow"] == "OPTIONS, POST"
+    assert client.options(f"/mail/{LETTER}").headers["allow"] == "GET, HEAD, OPTIONS"
+
+
 def test_options_of_an_unknown_path_is_a_404(client: TestClient) -> None:
     assert client.options("/nowhere/").status_code == 404
 

@@ -1,16 +1,18 @@
 import json
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from app.web.text import MAX_JSON_DEPTH, JsonObject, NonBlankText, PlainText
+from app.web.text import MAX_JSON_DEPTH, Instant, JsonObject, NonBlankText, PlainText
 
 
 class Letter(BaseModel):
     text: Annotated[PlainText, Field(max_length=50)] = ""
     name: NonBlankText = "a"
     data: JsonObject = {}
+    at: Instant | None = None
 
 
 def _nested(depth: int) -> dict[str, Any]:
@@ -78,3 +80,32 @@ def test_the_schema_tells_that_nul_is_refused() -> None:
     schema = Letter.model_json_schema()
 
     assert schema["properties"]["text"]["pattern"] == r"^[^\u0000]*$"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("2026-01-31T12:00:00.5+02:00", datetime(2026, 1, 31, 10, 0, 0, 500_000, tzinfo=UTC)),
+        ("1672-06-08T12:57:09-20:15", datetime(1672, 6, 9, 9, 12, 9, tzinfo=UTC)),
+    ],
+)
+def test_an_instant_is_kept_in_utc(text: str, expected: datetime) -> None:
+    instant = Letter.model_validate_json(json.dumps({"at": text})).at
+
+    assert instant == expected
+    assert instant is not None
+    assert instant.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(0, 1.5, True, [], "0", "1700000000", "-5", "now", ""),
+        *("2026-02-30T00:00:00Z", "2026-01-31", "2026-01-31T12:00:00", "2026-01-31T25:00:00Z", "20260131T120000Z"),
+        *("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"),
+    ],
+)
+def test_what_is_no_instant_is_refused(value: Any) -> None:
+    with pytest.raises(ValidationError):
+        Letter(at=value)
