@@ -1,11 +1,18 @@
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from fastapi import APIRouter, Request
 from fastapi.testclient import TestClient
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, StreamingResponse
+from starlette.types import Message
 
-from app.web.middleware import MAX_BODY_BYTES
+from app.settings import SettingsError
+from app.web.middleware import MAX_BODY_BYTES, PlainStartupFailure
 from app.web.routing import api_router
 from tests.unit.web.conftest import EdgeFactory
 
@@ -199,3 +206,33 @@ def test_a_browser_may_not_send_an_api_key(edge: EdgeFactory) -> None:
 def test_an_answer_that_breaks_half_way_is_broken_off(client: TestClient) -> None:
     with pytest.raises(RuntimeError, match="broken"):
         client.get("/things/half/")
+
+
+def _startup_message(error: Exception) -> str:
+    """Return what the server is told when starting the app raises this error."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        raise error
+        yield
+
+    app = Starlette(lifespan=lifespan, middleware=[Middleware(PlainStartupFailure, expected=(SettingsError,))])
+    messages: list[Any] = []
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    with pytest.raises(type(error)):
+        asyncio.run(app({"type": "lifespan", "state": {}}, receive, send))
+    return str(messages[0]["message"])
+
+
+def test_an_expected_fault_at_the_start_is_told_in_words() -> None:
+    assert _startup_message(SettingsError("Set DATABASE_URL.")) == "Set DATABASE_URL."
+
+
+def test_an_unexpected_fault_at_the_start_keeps_its_traceback() -> None:
+    assert "Traceback" in _startup_message(KeyError("oops"))
