@@ -6,6 +6,7 @@ Code must not rely on it. It knows names and shapes, so it cannot find a secret 
 import re
 from collections.abc import Mapping
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -83,5 +84,6 @@ class Redactor:
         return self.value(value, depth)
 
 
+@lru_cache(maxsize=1024)
 def is_secret_name(name: str) -> bool:
     return name.lower().replace("-", "_").removeprefix("http_") in _SECRET_NAMES
