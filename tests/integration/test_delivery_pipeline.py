@@ -175,6 +175,7 @@ def test_a_dead_workers_batch_is_taken_over_once_its_lease_has_run_out(pipeline,
     finish_with_a_worker(pipeline)
 
     assert received([subscriber]) == [1]
+    assert dead is not None
     with transaction(pipeline.sessions) as session:
         assert not claim.renew(session, dead)
         claim.close(session, dead, give_back=True)

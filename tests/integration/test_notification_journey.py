@@ -9,14 +9,14 @@ from sqlalchemy import func, select
 from app.db.session import create_sessions, transaction
 from app.models import Notification
 from app.settings import Settings
-from tests.support.api import make_token
+from tests.support.api import SettingsFactory, make_token
 from tests.support.databases import dispose
 
 CONTENT = {"title": "New Blog Post", "body": "Check out the latest article"}
 
 
 @pytest.fixture
-def settings(make_settings, database_url, push_ca_file) -> Settings:
+def settings(make_settings: SettingsFactory, database_url, push_ca_file) -> Settings:
     return make_settings(
         database_url=database_url,
         push_ca_file=push_ca_file,
