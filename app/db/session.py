@@ -49,6 +49,7 @@ def create_sessions(database_url: str, *, pool_size: int = 10, max_overflow: int
         max_overflow=max_overflow,
         pool_timeout=POOL_TIMEOUT_SECONDS,
         pool_pre_ping=True,
+        hide_parameters=True,  # the text of an error ends in logs; endpoints and keys must not
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": "push-notification-service",

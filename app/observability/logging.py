@@ -72,7 +72,7 @@ def stdlib_config(settings: Settings) -> dict[str, Any]:
 
     uvicorn's and gunicorn's access logs are off: web/access_log.py writes ours.
     """
-    upwards = {"handlers": [], "propagate": True}
+    upwards = {"level": "NOTSET", "handlers": [], "propagate": True}
     nowhere = {"handlers": [], "propagate": False}
     return {
         "version": 1,

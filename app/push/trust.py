@@ -23,6 +23,7 @@ def ca_bundle(ca_file: Path | None) -> Path:
 def client_tls(ca_file: Path | None) -> ssl.SSLContext:
     """Return a context that checks certificate and host name. Raises OSError when the bundle cannot be read."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # not every build of OpenSSL starts there
     context.load_verify_locations(cafile=ca_bundle(ca_file))
     context.set_alpn_protocols(["http/1.1"])
     return context
