@@ -6,7 +6,7 @@ deadline.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -59,7 +59,8 @@ class Outcome:
 
     `status_code` is None when no answer came. `detail` is text for people: at most 200 characters, printable,
     never the endpoint. `retry_after_seconds` is the push service's wish (0: at once; None: none said), of a
-    RETRY only. `message_id` is the push service's name for an accepted message.
+    RETRY only. `message_id` is the push service's name for an accepted message. `seconds` is how long the answer
+    took, None when none came.
     """
 
     verdict: Verdict
@@ -68,6 +69,7 @@ class Outcome:
     detail: str = ""
     retry_after_seconds: int | None = None
     message_id: str | None = None
+    seconds: float | None = field(default=None, compare=False)
 
 
 _BY_STATUS = {

@@ -3,8 +3,10 @@
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from http.client import HTTPException
@@ -127,9 +129,11 @@ class PywebpushSender:
         return outcome
 
     def _post(self, target: CheckedEndpoint, headers: dict[str, str], body: bytes) -> Outcome:
+        posted_at = time.perf_counter()
         response = self._response(target, headers, body)
+        seconds = time.perf_counter() - posted_at
         try:
-            return judge(
+            outcome = judge(
                 target.service,
                 response.status_code,
                 response.headers,
@@ -137,6 +141,7 @@ class PywebpushSender:
                 now=datetime.now(UTC),
                 endpoint=target.endpoint,
             )
+            return replace(outcome, seconds=seconds)
         finally:
             # A body that was not read to its end closes the connection with it.
             response.close()

@@ -151,3 +151,16 @@ def test_an_answer_that_is_not_http_is_tried_again_later(
     outcome = outcome_of(sender, message_to(browser))
 
     assert (outcome.verdict, outcome.reason) == (Verdict.RETRY, Reason.BAD_ANSWER)
+
+
+def test_the_time_to_the_answer_is_told_and_only_when_there_is_one(
+    sender: Sender, push_service: Simulator, browser: Browser
+) -> None:
+    push_service.delays(0.1, times=1)
+    answered = outcome_of(sender, message_to(browser))
+    push_service.drops_connection()
+    unanswered = outcome_of(sender, message_to(browser))
+
+    assert answered.seconds is not None
+    assert 0.1 <= answered.seconds < 10
+    assert unanswered.seconds is None
