@@ -29,6 +29,12 @@ def coming_months(now: datetime, count: int = 2) -> list[datetime]:
     return months
 
 
+def month_of(moment: datetime) -> tuple[datetime, datetime]:
+    """Return the start and the end (half-open, UTC) of the partition that holds this moment."""
+    start = _month_start(moment)
+    return start, _next_month(start)
+
+
 def _create(session: Session, name: str, start: datetime) -> None:
     # 40 % of a page stay free, so that a row's one or two updates find room beside it (HOT).
     session.execute(text(f"CREATE TABLE {name} (LIKE push_delivery_logs INCLUDING ALL) WITH (fillfactor = 60)"))

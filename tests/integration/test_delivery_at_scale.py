@@ -1,0 +1,107 @@
+"""What a batch costs must not grow with its notification, also while statistics know nothing of it."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from app.db.session import database_now, transaction
+from app.delivery import claim, ledger, plan
+from app.ids import new_id
+from app.keyring.service import Keyring
+from app.models import DEFAULT_TENANT_ID, DeliveryStatus, Notification, NotificationState
+
+AUDIENCE = 20_000  # as many as make an index cheaper than reading everything
+BATCH_SIZE = 100  # and as few as make more batches than statistics remember one by one
+
+SUBSCRIBE = """
+    INSERT INTO push_subscriptions
+        (id, tenant_id, endpoint, endpoint_hash, endpoint_host, p256dh, auth, vapid_key_id, created_at)
+    SELECT gen_random_uuid(), :tenant_id, 'https://push.example/' || n, sha256(n::text::bytea), 'push.example',
+           'p256dh', 'auth', :key_id, now() - interval '1 hour'
+    FROM generate_series(1, :audience) AS n
+"""
+ROWS_READ = """
+    SELECT sum(seq_tup_read + idx_tup_fetch)::int FROM pg_stat_xact_user_tables
+    WHERE relname LIKE 'push_delivery_logs_%'
+"""
+
+
+def rows_read(session):
+    """The ledger's rows read on this connection and not reported yet."""
+    return session.scalar(text(ROWS_READ))
+
+
+def take(session, batch_id):
+    work = claim.take(session, batch_id)
+    assert work is not None
+    return work
+
+
+def accept(session):
+    now = database_now(session)
+    notification = Notification(
+        id=new_id(),
+        tenant_id=DEFAULT_TENANT_ID,
+        title="Title",
+        body="Body",
+        type="general",
+        is_broadcast=True,
+        ttl_seconds=3600,
+        urgency="normal",
+        state=NotificationState.PLANNING,
+        created_at=now,
+        accepted_at=now - timedelta(minutes=30),
+        planned_count=0,
+    )
+    session.add(notification)
+    session.flush()
+    return notification.id
+
+
+def plan_all(session, notification_id):
+    batch_ids = []
+    is_last = False
+    while not is_last:
+        page = plan.plan_page(session, notification_id)
+        batch_ids += page.batch_ids
+        is_last = page.is_last
+    return batch_ids
+
+
+@pytest.fixture
+def new_batch_id(sessions, monkeypatch):
+    """A batch of a broadcast planned after the ledger was last analyzed, which knew only an earlier one."""
+    monkeypatch.setattr(plan, "PAGE_SIZE", AUDIENCE + 1)
+    monkeypatch.setattr(plan, "BATCH_SIZE", BATCH_SIZE)
+    with transaction(sessions) as session:
+        key = Keyring("secret").synchronise(session, None)
+        session.execute(text(SUBSCRIBE), {"tenant_id": DEFAULT_TENANT_ID, "key_id": key.id, "audience": AUDIENCE})
+        plan_all(session, accept(session))
+    with transaction(sessions) as session:
+        session.execute(text("ANALYZE push_delivery_logs"))
+        return plan_all(session, accept(session))[0]
+
+
+def test_claiming_reads_the_batch_and_not_the_notification(sessions, new_batch_id):
+    with transaction(sessions) as session:
+        before = rows_read(session)
+
+        work = take(session, new_batch_id)
+
+        assert len(work.recipients) == BATCH_SIZE
+        assert rows_read(session) - before == BATCH_SIZE
+
+
+def test_recording_reads_the_rows_recorded_and_not_the_notification(sessions, new_batch_id):
+    with transaction(sessions) as session:
+        work = take(session, new_batch_id)
+    entries = [ledger.Entry(each.subscription_id, DeliveryStatus.SENT, tries=1) for each in work.recipients]
+
+    with transaction(sessions) as session:
+        before = rows_read(session)
+
+        changed = ledger.write(session, work.notification.id, entries, planned_at=work.planned_at)
+
+        assert len(changed) == BATCH_SIZE
+        assert rows_read(session) - before <= 2 * BATCH_SIZE  # to find each and to change it
