@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Unavailable
 from app.ids import new_id
-from app.keyring.sealing import Seal
+from app.keyring.sealing import CannotUnseal, Seal
 from app.models import DEFAULT_TENANT_ID, VapidKey
 from app.push import keys as push_keys
 
@@ -32,23 +32,22 @@ class Keyring:
         missing = [key_id for key_id in key_ids if key_id not in self._opened]
         if missing:
             for row in session.scalars(select(VapidKey).where(VapidKey.id.in_(missing))):
-                private = self._seal.open(row.private_key_sealed, context=row.id.bytes)
-                self._opened[row.id] = push_keys.VapidKey.load(private.decode("ascii"), row.public_key)
+                self._opened[row.id] = self._open(row)
         return {key_id: self._opened[key_id] for key_id in key_ids}
 
     def add(self, session: Session, tenant_id: UUID, pair: push_keys.VapidKey) -> VapidKey:
-        """Store a key pair and make it the tenant's active one; the others keep signing for their subscribers."""
+        """Store a key pair and make it the tenant's active one; the others keep signing for their subscribers.
+
+        One that is stored already is sealed anew: it may have been under another SECRET_KEY.
+        """
         session.execute(
             update(VapidKey).where(VapidKey.tenant_id == tenant_id, VapidKey.is_active).values(is_active=False)
         )
         row = key_by_public(session, tenant_id, pair.public)
         if row is None:
-            key_id = new_id()
-            sealed = self._seal.seal(pair.export_private().encode("ascii"), context=key_id.bytes)
-            row = VapidKey(
-                id=key_id, tenant_id=tenant_id, public_key=pair.public, private_key_sealed=sealed, is_active=True
-            )
+            row = VapidKey(id=new_id(), tenant_id=tenant_id, public_key=pair.public)
             session.add(row)
+        row.private_key_sealed = self._seal.seal(pair.export_private().encode("ascii"), context=row.id.bytes)
         row.is_active = True
         row.retired_at = None
         session.flush()
@@ -57,14 +56,28 @@ class Keyring:
     def synchronise(self, session: Session, configured: push_keys.VapidKey | None) -> VapidKey:
         """Make the configured pair the default tenant's active key; with none configured, see that there is one.
 
-        Raises CannotUnseal when the active key was stored under another SECRET_KEY.
+        Raises CannotUnseal when none is configured and the active key was stored under another SECRET_KEY.
         """
         session.execute(select(func.pg_advisory_xact_lock(_KEYRING_LOCK)))
         active = _find_active(session, DEFAULT_TENANT_ID)
-        if active is not None and (configured is None or configured.public == active.public_key):
-            self.key_pairs(session, [active.id])
-            return active
-        return self.add(session, DEFAULT_TENANT_ID, configured or push_keys.VapidKey.generate())
+        if configured is not None:
+            is_in_place = active is not None and active.public_key == configured.public and self._opens(active)
+            return active if active and is_in_place else self.add(session, DEFAULT_TENANT_ID, configured)
+        if active is None:
+            return self.add(session, DEFAULT_TENANT_ID, push_keys.VapidKey.generate())
+        self._open(active)
+        return active
+
+    def _open(self, row: VapidKey) -> push_keys.VapidKey:
+        private = self._seal.open(row.private_key_sealed, context=row.id.bytes)
+        return push_keys.VapidKey.load(private.decode("ascii"), row.public_key)
+
+    def _opens(self, row: VapidKey) -> bool:
+        try:
+            self._open(row)
+        except CannotUnseal:
+            return False
+        return True
 
 
 def active_key(session: Session, tenant_id: UUID) -> VapidKey:

@@ -73,6 +73,32 @@ def test_another_secret_key_is_noticed_at_the_start(sessions):
         Keyring("another").synchronise(session, None)
 
 
+def test_a_configured_pair_survives_a_change_of_the_secret_key(sessions):
+    pair = VapidKey.generate()
+    with transaction(sessions) as session:
+        key_id = Keyring("secret").synchronise(session, pair).id
+
+    with transaction(sessions) as session:
+        Keyring("another").synchronise(session, pair)
+
+    with transaction(sessions) as session:
+        assert Keyring("another").key_pairs(session, [key_id]) == {key_id: pair}
+
+
+def test_going_back_to_a_pair_stored_under_another_secret_key_makes_it_usable(sessions):
+    old, new = VapidKey.generate(), VapidKey.generate()
+    with transaction(sessions) as session:
+        old_id = Keyring("secret").synchronise(session, old).id
+        Keyring("secret").synchronise(session, new)
+
+    with transaction(sessions) as session:
+        Keyring("another").synchronise(session, old)
+
+    with transaction(sessions) as session:
+        assert active_key(session, DEFAULT_TENANT_ID).id == old_id
+        assert Keyring("another").key_pairs(session, [old_id]) == {old_id: old}
+
+
 def test_without_a_key_there_is_a_clear_refusal(sessions):
     with transaction(sessions) as session, pytest.raises(NoActiveKey):
         active_key(session, DEFAULT_TENANT_ID)
