@@ -15,6 +15,7 @@ from app.db.session import database_now
 from app.delivery import ledger
 from app.delivery.finish import finish_if_done
 from app.delivery.partitions import month_of
+from app.delivery.retry import when_put_off
 from app.models import (
     BatchState,
     DeliveryBatch,
@@ -133,6 +134,26 @@ def close(session: Session, work: Work, *, give_back: bool = False) -> None:
     )
     if ended.scalar_one_or_none() is not None and not give_back:
         finish_if_done(session, work.notification.id)
+
+
+def put_off(session: Session, batch_id: UUID, *, lease_token: UUID | None) -> None:
+    """Let a batch that could not be run wait, longer each time, so that it holds up no other.
+
+    Does nothing when another worker holds it.
+    """
+    session.execute(
+        update(DeliveryBatch)
+        .where(
+            DeliveryBatch.id == batch_id,
+            or_(DeliveryBatch.state == BatchState.READY, DeliveryBatch.lease_token == lease_token),
+        )
+        .values(
+            state=BatchState.READY,
+            not_before=when_put_off(DeliveryBatch.created_at),
+            lease_token=None,
+            leased_until=None,
+        )
+    )
 
 
 def any_open(session: Session, batch_ids: Sequence[UUID]) -> bool:

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from itertools import islice
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, text
+from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
-from app.db.session import database_now
 from app.delivery.finish import finish_if_done
 from app.delivery.partitions import ensure_partitions
+from app.delivery.retry import when_put_off
 from app.delivery.targeting import audience_of
 from app.ids import new_id
 from app.models import BatchState, DeliveryBatch, Notification, NotificationState, Subscription
@@ -75,13 +75,26 @@ def plan_page(session: Session, notification_id: UUID, *, hold_back: timedelta =
 
 
 def next_to_plan(session: Session) -> UUID | None:
-    """Return a notification whose planning a worker should go on with, or None."""
+    """Return a notification whose planning a worker should go on with, or None.
+
+    It is locked until the transaction ends: workers that ask at once are shown different ones.
+    """
     return session.scalars(
         select(Notification.id)
         .where(Notification.state == NotificationState.PLANNING, Notification.plan_after <= func.now())
         .order_by(Notification.accepted_at)
         .limit(1)
+        .with_for_update(key_share=True, skip_locked=True)
     ).one_or_none()
+
+
+def put_off(session: Session, notification_id: UUID) -> None:
+    """Let a notification that could not be planned wait, longer each time, so that it holds up no other."""
+    session.execute(
+        update(Notification)
+        .where(Notification.id == notification_id, Notification.state == NotificationState.PLANNING)
+        .values(plan_after=when_put_off(Notification.accepted_at))
+    )
 
 
 def _locked(session: Session, notification_id: UUID) -> Notification | None:
@@ -130,7 +143,7 @@ def _plan_batch(
             vapid_key_id=key_id,
             size=len(ids),
             state=BatchState.READY,
-            not_before=database_now(session) + hold_back,
+            not_before=func.now() + hold_back,
         )
     )
     session.execute(

@@ -1,7 +1,10 @@
-"""When to try again: as the push service asked, else after a backoff with jitter."""
+"""When to try again: what a push service put off, and work that we could not do ourselves."""
 
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, func
+from sqlalchemy.orm import InstrumentedAttribute
 
 FIRST_BACKOFF_SECONDS = 10
 LONGEST_BACKOFF_SECONDS = 3600
@@ -16,3 +19,14 @@ def delay_before_retry(attempt: int, retry_after_seconds: int | None) -> timedel
         return timedelta(seconds=retry_after_seconds)
     longest = min(FIRST_BACKOFF_SECONDS * 2 ** min(attempt - 1, 20), LONGEST_BACKOFF_SECONDS)
     return timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311 - jitter, not a secret
+
+
+def when_put_off(since: InstrumentedAttribute[datetime]) -> ColumnElement[datetime]:
+    """Return the time until which a row waits that could not be worked on, in SQL.
+
+    It waits as long again as it has since `since`, from 10 s to an hour: what can never be done gets rarer, and
+    whatever the number of such rows, the others have their turn in between.
+    """
+    has_waited = func.now() - since
+    longest, first = timedelta(seconds=LONGEST_BACKOFF_SECONDS), timedelta(seconds=FIRST_BACKOFF_SECONDS)
+    return func.now() + func.least(longest, func.greatest(first, has_waited))

@@ -15,6 +15,7 @@ from app.delivery.bell import Bell
 from app.delivery.claim import Recipient, Work
 from app.delivery.payload import PublicUrls, payload_of, topic_of
 from app.delivery.record import Answered, BatchReport
+from app.errors import Unavailable
 from app.keyring.service import Keyring
 from app.models import Notification
 from app.observability import metrics
@@ -49,18 +50,33 @@ def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = 
     """Send a batch's pending deliveries and record what came of each.
 
     Once `stop()` is true nothing further is begun; what is in flight is still recorded, the rest given back. An
-    empty report means that another worker has the batch, or that nobody in it was left to send to.
+    empty report means that another worker has the batch, that nobody in it was left to send to, or that it could
+    not be run: then it is put off. Raises only when the database is away, too, when it is to be put off.
     """
+    work = None
+    try:
+        with transaction(pipeline.sessions) as session:
+            work = claim.take(session, batch_id)
+        return BatchReport() if work is None else _deliver(pipeline, work, stop=stop)
+    except Exception as error:
+        say = log.warning if isinstance(error, (*PASSING_ERRORS, Unavailable)) else log.exception
+        say("batch_put_off", batch=str(batch_id), error=type(error).__name__)
+        with transaction(pipeline.sessions) as session:
+            claim.put_off(session, batch_id, lease_token=work.lease_token if work else None)
+        return BatchReport()
+
+
+def _deliver(pipeline: Pipeline, work: Work, *, stop: Callable[[], bool]) -> BatchReport:
     with transaction(pipeline.sessions) as session:
-        work = claim.take(session, batch_id)
-        if work is None:
-            return BatchReport()
         key_pairs = pipeline.keyring.key_pairs(session, [work.vapid_key_id])
     messages = _messages(work, pipeline, vapid_key=key_pairs[work.vapid_key_id])
     writer = _Writer(pipeline.sessions, work)
-    for answers in pipeline.sender.send(messages, stop=lambda: stop() or writer.must_stop):
-        writer.add(answers)
-    return writer.close()
+    try:
+        for answers in pipeline.sender.send(messages, stop=lambda: stop() or writer.must_stop):
+            writer.add(answers)
+    finally:
+        writer.close()
+    return writer.report
 
 
 class _Writer:
@@ -68,13 +84,14 @@ class _Writer:
 
     def __init__(self, sessions: SessionFactory, work: Work) -> None:
         self.must_stop = False
+        self.report = BatchReport()
         self._sessions = sessions
         self._work = work
         self._unanswered: dict[Hashable, Recipient] = {
             recipient.subscription_id: recipient for recipient in work.recipients
         }
         self._answered: list[Answered] = []
-        self._report = BatchReport()
+        self._has_given_up = False
         self._service = metrics.service_label(work.endpoint_host)
         self._written_at = time.monotonic()
 
@@ -86,9 +103,9 @@ class _Writer:
         if is_due or len(self._answered) >= WRITE_EVERY_ROWS:
             self._patiently(self._write_and_renew)
 
-    def close(self) -> BatchReport:
-        self._patiently(self._write_and_close)
-        return self._report
+    def close(self) -> None:
+        if not self._has_given_up:
+            self._patiently(self._write_and_close)
 
     def _write_and_renew(self, session: Session) -> BatchReport:
         report = record.write(session, self._work, self._answered)
@@ -113,13 +130,14 @@ class _Writer:
             except PASSING_ERRORS as error:
                 self.must_stop = True
                 if time.monotonic() + wait_seconds > give_up_at:
+                    self._has_given_up = True
                     raise
                 log.warning(
                     "outcomes_wait_for_the_database", waiting=len(self._answered), error=type(error).__name__
                 )
                 time.sleep(wait_seconds)
                 wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
-        self._report.add(report)
+        self.report.add(report)
         self._answered = []
         self._written_at = time.monotonic()
 

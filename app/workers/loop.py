@@ -47,17 +47,24 @@ class DeliveryLoop:
                 log.warning("worker_waits_for_the_database", error=type(error).__name__)
                 self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
             except Exception:
-                # One poisonous batch must not end the worker: its lease runs out, and others get their turn.
                 log.exception("worker_error")
                 self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
 
     def _plan_a_page(self) -> bool:
-        with transaction(self._pipeline.sessions) as session:
-            notification_id = plan.next_to_plan(session)
+        notification_id = None
+        try:
+            with transaction(self._pipeline.sessions) as session:
+                notification_id = plan.next_to_plan(session)
+                if notification_id is not None:
+                    plan.plan_page(session, notification_id)
+        except Exception as error:
             if notification_id is None:
-                return False
-            plan.plan_page(session, notification_id)
-            return True
+                raise
+            say = log.warning if isinstance(error, PASSING_ERRORS) else log.exception
+            say("planning_put_off", notification=str(notification_id), error=type(error).__name__)
+            with transaction(self._pipeline.sessions) as session:
+                plan.put_off(session, notification_id)
+        return notification_id is not None
 
     def _run_a_batch(self) -> bool:
         with transaction(self._pipeline.sessions) as session:

@@ -1,0 +1,176 @@
+"""The embedded worker: nothing that goes wrong with one notification keeps the others waiting, or ends it."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import OperationalError
+
+from app.db.session import database_now, transaction
+from app.delivery import claim, plan
+from app.keyring.service import Keyring
+from app.models import DEFAULT_TENANT_ID, DeliveryBatch, DeliveryLog, DeliveryStatus, Notification
+from app.notifications.service import InlineLimits
+from app.push.keys import VapidKey as KeyPair
+from app.workers import loop as loop_module
+from app.workers.loop import DeliveryLoop
+from tests.support.delivery import SECRET_KEY, send
+
+NOTHING_INLINE = InlineLimits(max_recipients=0, timeout_seconds=1)
+DEADLINE_SECONDS = 10.0
+OTHER_SECRET_KEY = "another-secret-of-the-tests-" + "x" * 32
+
+
+def finish(pipeline):
+    loop = DeliveryLoop(pipeline)
+    while loop.run_once():
+        pass
+
+
+@pytest.fixture
+def unplannable(monkeypatch):
+    """Notifications that raise whenever they are planned: put their ids into this set."""
+    ids: set[UUID] = set()
+    plan_page = plan.plan_page
+
+    def plan_or_raise(session, notification_id, **options):
+        if notification_id in ids:
+            raise RuntimeError("cannot be planned")
+        return plan_page(session, notification_id, **options)
+
+    monkeypatch.setattr(plan, "plan_page", plan_or_raise)
+    return ids
+
+
+@pytest.fixture
+def sealed_elsewhere(pipeline):
+    """The id of a VAPID key that was stored under another SECRET_KEY."""
+    with transaction(pipeline.sessions) as session:
+        key = Keyring(OTHER_SECRET_KEY).add(session, DEFAULT_TENANT_ID, KeyPair.generate())
+        Keyring(SECRET_KEY).add(session, DEFAULT_TENANT_ID, KeyPair.generate())
+        return key.id
+
+
+def test_a_notification_that_cannot_be_planned_keeps_no_other_waiting(pipeline, subscribe, unplannable):
+    [subscriber] = subscribe(topics=["news"])
+    unplannable.add(send(pipeline, limits=NOTHING_INLINE).notification.id)
+    send(pipeline, topics=["news"], limits=NOTHING_INLINE)
+
+    finish(pipeline)
+
+    assert len(subscriber.browser.received) == 1
+
+
+def test_what_cannot_be_planned_is_tried_again_more_and_more_rarely(pipeline, subscribe, unplannable):
+    subscribe()
+    sent = send(pipeline, limits=NOTHING_INLINE)
+    unplannable.add(sent.notification.id)
+
+    waits = []
+    for _ in range(3):
+        with transaction(pipeline.sessions) as session:
+            session.execute(update(Notification).values(plan_after=text("now()")))
+            session.execute(update(Notification).values(accepted_at=text("accepted_at - interval '1 minute'")))
+        finish(pipeline)
+        with transaction(pipeline.sessions) as session:
+            waits.append(session.scalars(select(Notification.plan_after)).one() - database_now(session))
+
+    assert timedelta(seconds=55) < waits[0] < waits[1] < waits[2] < timedelta(minutes=4)
+
+
+def test_what_can_be_planned_again_is_sent(pipeline, subscribe, unplannable):
+    [subscriber] = subscribe()
+    sent = send(pipeline, limits=NOTHING_INLINE)
+    unplannable.add(sent.notification.id)
+    finish(pipeline)
+    unplannable.clear()
+    with transaction(pipeline.sessions) as session:
+        session.execute(update(Notification).values(plan_after=text("now()")))
+
+    finish(pipeline)
+
+    assert len(subscriber.browser.received) == 1
+
+
+def test_a_key_that_cannot_be_opened_keeps_only_its_own_subscribers_waiting(pipeline, subscribe, sealed_elsewhere):
+    [unreachable] = subscribe(vapid_key_id=sealed_elsewhere)
+    [subscriber] = subscribe()
+    send(pipeline, subscription_ids=[unreachable.id], limits=NOTHING_INLINE)
+    send(pipeline, subscription_ids=[subscriber.id], limits=NOTHING_INLINE)
+
+    finish(pipeline)
+
+    assert len(subscriber.browser.received) == 1
+    assert (unreachable.log.status, unreachable.log.attempts) == ("pending", 0)
+    with transaction(pipeline.sessions) as session:
+        waiting = session.scalars(select(DeliveryBatch).where(DeliveryBatch.state == "ready")).one()
+        assert waiting.not_before > database_now(session)
+
+
+def test_once_the_key_can_be_opened_again_they_are_reached(pipeline, subscribe, sealed_elsewhere):
+    [subscriber] = subscribe(vapid_key_id=sealed_elsewhere)
+    send(pipeline, limits=NOTHING_INLINE)
+    finish(pipeline)
+    with transaction(pipeline.sessions) as session:
+        [pair] = Keyring(OTHER_SECRET_KEY).key_pairs(session, [sealed_elsewhere]).values()
+        pipeline.keyring.add(session, DEFAULT_TENANT_ID, pair)
+        session.execute(update(DeliveryBatch).values(not_before=text("now()")))
+
+    finish(pipeline)
+
+    assert subscriber.log.attempts == 1
+
+
+def test_it_goes_on_after_errors(pipeline, subscribe, monkeypatch):
+    errors = [OperationalError("SELECT", {}, Exception("away")), RuntimeError("a mistake of ours")]
+    next_due = claim.next_due
+
+    def fail_first(session):
+        if errors:
+            raise errors.pop(0)
+        return next_due(session)
+
+    monkeypatch.setattr(claim, "next_due", fail_first)
+    monkeypatch.setattr(loop_module, "PAUSE_AFTER_ERROR_SECONDS", 0.01)
+    [subscriber] = subscribe()
+    loop = DeliveryLoop(pipeline)
+
+    loop.start()
+    send(pipeline, limits=NOTHING_INLINE)
+    subscriber.browser.wait_for(1, timeout_seconds=DEADLINE_SECONDS)
+    loop.stop()
+
+    assert not errors
+
+
+def test_stopped_it_records_what_is_in_flight_and_gives_back_the_rest(pipeline, push_service, subscribe):
+    subscribers = subscribe(200)
+    push_service.delays(0.2)
+    send(pipeline, limits=NOTHING_INLINE)
+    loop = DeliveryLoop(pipeline)
+    loop.start()
+    subscribers[0].browser.wait_for(1, timeout_seconds=DEADLINE_SECONDS)
+
+    loop.stop()
+
+    push_service.script.clear()
+    posted = sum(len(subscriber.browser.received) for subscriber in subscribers)
+    with transaction(pipeline.sessions) as session:
+        recorded = session.scalars(select(func.count()).where(DeliveryLog.status == DeliveryStatus.SENT)).one()
+        batch = session.scalars(select(DeliveryBatch)).one()
+    assert 0 < recorded == posted < 200
+    assert (batch.state, batch.lease_token) == ("ready", None)
+    finish(pipeline)
+    assert [len(subscriber.browser.received) for subscriber in subscribers] == [1] * 200
+
+
+def test_workers_that_look_at_once_plan_different_notifications(pipeline):
+    sent = {send(pipeline, limits=NOTHING_INLINE, topics=["a"]).notification.id for _ in range(2)}
+    with transaction(pipeline.sessions) as session:
+        session.execute(update(Notification).values(state="planning", plan_after=text("now()")))
+
+    with transaction(pipeline.sessions) as one, transaction(pipeline.sessions) as another:
+        shown = {plan.next_to_plan(one), plan.next_to_plan(another)}
+
+    assert shown == sent
