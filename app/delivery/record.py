@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.db.session import database_now
@@ -122,7 +122,8 @@ def _mark_subscriptions(session: Session, work: Work, answered: Sequence[Answere
     by_verdict: dict[Verdict, list[UUID]] = defaultdict(list)
     for recipient, outcome in answered:
         by_verdict[outcome.verdict].append(recipient.subscription_id)
-    accepted = sorted(by_verdict.pop(Verdict.ACCEPTED, []))
+    _lock_in_key_order(session, [recipient.subscription_id for recipient, _ in answered])
+    accepted = by_verdict.pop(Verdict.ACCEPTED, [])
     if accepted:
         session.execute(
             update(Subscription)
@@ -137,7 +138,7 @@ def _mark_subscriptions(session: Session, work: Work, answered: Sequence[Answere
     for verdict, ids in by_verdict.items():
         session.execute(
             update(Subscription)
-            .where(Subscription.id.in_(sorted(ids)), Subscription.updated_at <= work.claimed_at)
+            .where(Subscription.id.in_(ids), Subscription.updated_at <= work.claimed_at)
             .values(
                 failure_count=Subscription.failure_count + 1,
                 last_failure_at=func.now(),
@@ -145,6 +146,17 @@ def _mark_subscriptions(session: Session, work: Work, answered: Sequence[Answere
                 **_MARKS.get(verdict, {}),
             )
         )
+
+
+def _lock_in_key_order(session: Session, subscription_ids: list[UUID]) -> None:
+    # Batches of several notifications reach the same people at once. Marked verdict by verdict, each in whatever
+    # order PostgreSQL finds them, they would wait for each other in a circle.
+    session.execute(
+        select(Subscription.id)
+        .where(Subscription.id.in_(subscription_ids))
+        .order_by(Subscription.id)
+        .with_for_update(key_share=True)
+    )
 
 
 _MARKS: dict[Verdict, dict[str, Any]] = {
