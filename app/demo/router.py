@@ -4,7 +4,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, RedirectResponse
 from jose import jwt
 from pydantic import BaseModel
 
@@ -22,7 +22,7 @@ _HEADERS = {"Cache-Control": "no-cache"}
 # A worker below /demo/ may otherwise not have /demo itself in its scope.
 _WORKER_HEADERS = {"Service-Worker-Allowed": "/demo"}
 
-router = api_router(prefix="/demo", include_in_schema=False)
+router = api_router(include_in_schema=False)
 
 
 class DemoToken(BaseModel):
@@ -34,12 +34,18 @@ class NoDemoToken(Unavailable):
     title = "No token for the demo page"
 
 
-@router.get("")
+@router.get("/")
+def lead_to_the_page() -> RedirectResponse:
+    """Somebody who follows the address that `make run` names should find something there."""
+    return RedirectResponse("/demo")
+
+
+@router.get("/demo")
 def show_page() -> FileResponse:
     return FileResponse(_PAGE, headers=_HEADERS)
 
 
-@router.get("/{name}")
+@router.get("/demo/{name}")
 def get_file(name: str) -> FileResponse:
     path = _FILES.get(name)
     if path is None:
@@ -47,7 +53,7 @@ def get_file(name: str) -> FileResponse:
     return FileResponse(path, headers=_HEADERS | _WORKER_HEADERS)
 
 
-@router.post("/token")
+@router.post("/demo/token")
 def issue_token(settings: SettingsDep) -> DemoToken:
     """Make a new user up and return a token for them, like the main application's after a login."""
     return DemoToken(token=_sign_for(f"demo-{secrets.token_hex(8)}", settings, now=datetime.now(UTC)))

@@ -39,6 +39,13 @@ def test_the_page_answers_with_and_without_the_slash(client: TestClient, path: s
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
 
 
+def test_the_address_alone_leads_to_the_page(client: TestClient) -> None:
+    answer = client.get("/", follow_redirects=False)
+
+    assert answer.status_code == 307
+    assert answer.headers["location"] == "/demo"
+
+
 def test_the_page_may_load_nothing_from_elsewhere_and_run_nothing_inline(client: TestClient) -> None:
     answer = client.get("/demo")
 

@@ -56,7 +56,7 @@ def test_a_post_without_the_slash_keeps_its_body(client: TestClient) -> None:
     assert (response.status_code, response.json()) == (201, {"to": "Ada"})
 
 
-@pytest.mark.parametrize("path", ["/letters//", "//letters", f"/letters/{LETTER}//", "/", ""])
+@pytest.mark.parametrize("path", ["/letters//", "http://testserver//letters", f"/letters/{LETTER}//"])
 def test_two_slashes_are_not_one(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
