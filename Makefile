@@ -1,6 +1,7 @@
 # What people type. `make help` lists it. Needs Python 3.11 or later; everything else is set up in .venv.
 
 PYTHON ?= python3
+PORT ?= 8001
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -12,7 +13,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) ## Serve on http://localhost:8001 with everything embedded (Ctrl-C stops it)
-	@exec $(BIN)/python -m app.cli serve
+	@exec $(BIN)/python -m app.cli serve --port $(PORT)
 
 test: $(INSTALLED) lint ## Run every test
 	@$(BIN)/python -m pytest

@@ -1,5 +1,7 @@
 """The command line: serve, simulate, demo. `python -m app.cli --help` lists it."""
 
+import errno
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +10,7 @@ import typer
 import uvicorn
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.exc import OperationalError
 
 from app import simulator
 from app.db.embedded import EmbeddedPostgresUnavailable
@@ -24,13 +27,14 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 @cli.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8001,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8001,
     migrate: Annotated[
         bool | None, typer.Option(help="Bring the database's schema up to date first. Default: in development.")
     ] = None,
 ) -> None:
     """Serve the API, with an embedded PostgreSQL when DATABASE_URL is not set."""
     settings = _settings()
+    _refuse_a_port_in_use(host, port)
     try:
         url = database_url_of(settings)
     except EmbeddedPostgresUnavailable as error:
@@ -54,7 +58,7 @@ def serve(
 @cli.command()
 def simulate(
     host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 chooses one.")] = 8443,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 chooses one.")] = 8443,
     tls: Annotated[bool, typer.Option(help="Speak TLS, with a certificate of an authority of its own.")] = True,
 ) -> None:
     """Run a push service to test against, until Ctrl-C."""
@@ -87,19 +91,45 @@ def _settings() -> Settings:
         sys.exit(str(error))
 
 
+def _refuse_a_port_in_use(host: str, port: int) -> None:
+    """Say so before anything is started or migrated; uvicorn would find out last."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the last server's connections may linger
+            probe.bind((host, port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            sys.exit(f"Port {port} is taken. Stop what listens there, or take another: make run PORT={port + 1}")
+        sys.exit(f"Cannot listen on {host}, port {port}: {error.strerror}.")
+
+
 def _upgrade_schema(database_url: str) -> None:
     config = Config(PROJECT_ROOT / "alembic.ini")
     config.attributes["database_url"] = database_url
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except OperationalError as error:
+        sys.exit(f"The database's schema cannot be brought up to date: {str(error.orig).strip()}")
 
 
 def _say_where(settings: Settings, host: str, port: int) -> None:
-    base = f"http://{'localhost' if host == '127.0.0.1' else host}:{port}"
-    typer.echo(f"API documentation   {base}/docs")
+    name = "localhost" if host in ("127.0.0.1", "0.0.0.0") else f"[{host}]" if ":" in host else host  # noqa: S104
+    base = f"http://{name}:{port}"
+    database = "that of DATABASE_URL" if settings.database_url else f"embedded, in {settings.data_dir / 'postgres'}"
     typer.echo(f"Demo page           {base}/demo")
+    typer.echo(f"API documentation   {base}/docs")
     typer.echo(f"Health              {base}/health/")
-    if (settings.data_dir / "api-key").exists():
-        typer.echo(f"API key             {settings.data_dir / 'api-key'} (unless API_KEY is set)")
+    typer.echo(f"API key             {_where_the_api_key_is(settings)}")
+    typer.echo(f"PostgreSQL          {database}")
+    typer.echo("Ctrl-C stops it.")
+
+
+def _where_the_api_key_is(settings: Settings) -> str:
+    generated = settings.data_dir / "api-key"
+    key = settings.api_key
+    if key is not None and generated.exists() and generated.read_text().strip() == key.get_secret_value():
+        return f"in {generated}"
+    return "that of API_KEY"
 
 
 if __name__ == "__main__":

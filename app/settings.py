@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 
 from limits import parse as parse_rate
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.development_secrets import development_secret
@@ -159,7 +160,7 @@ class Settings(BaseSettings):
             problems = [problem for check, problem in _PRODUCTION_RULES if check(self)]
             problems += filter(None, [subject_problem(self.vapid_subject)])
             if problems:
-                raise ValueError("not safe for production: " + "; ".join(problems))
+                raise ValueError("\n".join(["Not safe for production:", *(f"- {problem}" for problem in problems)]))
         return self
 
     @model_validator(mode="after")
@@ -205,11 +206,18 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(str(part) for part in item['loc']).upper() or 'SETTINGS'}: {item['msg']}"
-            for item in error.errors(include_input=False, include_url=False)
-        ]
-        raise SettingsError("The configuration cannot be used.\n" + "\n".join(lines)) from None
+        faults = error.errors(include_input=False, include_url=False)
+        raise SettingsError("\n".join(["The configuration cannot be used.", *map(_told, faults)])) from None
+    except OSError as error:
+        raise SettingsError(
+            f"The configuration cannot be used.\n{error}. This user must be able to write DATA_DIR and read .env."
+        ) from None
+
+
+def _told(fault: ErrorDetails) -> str:
+    """Name the variable, unless the fault is of several, and say what is wrong in our own words."""
+    name = "".join(f"{part}: ".upper() for part in fault["loc"][:1])
+    return name + fault["msg"].removeprefix("Value error, ")
 
 
 @lru_cache(maxsize=1)
