@@ -68,6 +68,7 @@ class Runtime:
             self._loop.stop()
         self._periodic.stop()
         self._sender.close()
+        self.pipeline.inline.shutdown(cancel_futures=True)
         if self.redis is not None:
             self.redis.close()
         engine = self.sessions.kw["bind"]

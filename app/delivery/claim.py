@@ -3,12 +3,12 @@
 Leases and deadlines go by the database's clock, so a worker whose own clock is wrong does no harm.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Row, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db.session import database_now
@@ -156,17 +156,11 @@ def put_off(session: Session, batch_id: UUID, *, lease_token: UUID | None) -> No
     )
 
 
-def any_open(session: Session, batch_ids: Sequence[UUID]) -> bool:
-    """Return whether one of the batches is not closed yet."""
-    is_open = exists().where(DeliveryBatch.id.in_(batch_ids), DeliveryBatch.state != BatchState.CLOSED)
-    return session.scalars(select(is_open)).one()
-
-
-def release(session: Session, batch_ids: Sequence[UUID]) -> None:
+def release(session: Session, batch_ids: Collection[UUID]) -> None:
     """Let workers have batches that were held back for a request."""
     session.execute(
         update(DeliveryBatch)
-        .where(DeliveryBatch.id.in_(batch_ids), DeliveryBatch.state == BatchState.READY)
+        .where(DeliveryBatch.id.in_(list(batch_ids)), DeliveryBatch.state == BatchState.READY)
         .values(not_before=func.now())
     )
 

@@ -1,4 +1,4 @@
-"""When a notification is done: everybody planned, and no batch open."""
+"""When a notification is done: everybody planned, and no batch open. Before that, when everybody was tried."""
 
 from uuid import UUID
 
@@ -25,3 +25,16 @@ def finish_if_done(session: Session, notification_id: UUID) -> None:
         .where(Notification.id == notification_id, Notification.state == NotificationState.SENDING, ~has_open_batch)
         .values(state=NotificationState.SENT, finished_at=func.now())
     )
+
+
+def is_everybody_tried(session: Session, notification_id: UUID) -> bool:
+    """Return whether everybody is planned and was tried once, or settled otherwise; some may wait for a retry."""
+    is_open = exists().where(
+        DeliveryBatch.notification_id == notification_id,
+        DeliveryBatch.attempt == 1,
+        DeliveryBatch.state != BatchState.CLOSED,
+    )
+    is_planned = exists().where(
+        Notification.id == notification_id, Notification.state != NotificationState.PLANNING
+    )
+    return session.scalars(select(is_planned & ~is_open)).one()

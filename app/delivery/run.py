@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Hashable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -31,19 +32,25 @@ WRITE_EVERY_SECONDS = 1.0
 WRITE_PATIENCE_SECONDS = 45.0
 FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 5.0
+INLINE_THREADS = 40  # as many as requests are served at once
 
 log = structlog.get_logger(__name__)
 
 
+def _inline_threads() -> Executor:
+    return ThreadPoolExecutor(INLINE_THREADS, thread_name_prefix="inline-send")
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """What running a batch needs, shared by requests and workers of one process."""
+    """What running a batch needs, shared by requests and workers of one process. `inline` is for inline.py."""
 
     sessions: SessionFactory
     sender: Sender
     keyring: Keyring
     urls: PublicUrls = field(default_factory=PublicUrls)
     bell: Bell = field(default_factory=Bell)
+    inline: Executor = field(default_factory=_inline_threads)
 
 
 def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = never) -> BatchReport:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import Depends, Path, Query, Request, Response
 
+from app.delivery.inline import InlineLimits
 from app.delivery.run import Pipeline
 from app.models import DeliveryStatus, NotificationState
 from app.models import Notification as NotificationRow
@@ -128,7 +129,7 @@ def _send(
         request,
         tenant_id=tenant_id,
         default_ttl_seconds=settings.push_default_ttl_seconds,
-        limits=service.InlineLimits(settings.inline_max_recipients, settings.inline_timeout_seconds),
+        limits=InlineLimits(settings.inline_max_recipients, settings.inline_timeout_seconds),
     )
     status_url = f"/notifications/{sent.notification.id}/"
     if not sent.is_complete:

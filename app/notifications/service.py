@@ -1,25 +1,22 @@
 """Accepting notifications: stored and planned, run inline when the audience is small, else by the workers."""
 
-import time
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
-import structlog
 from sqlalchemy.orm import Session
 
 from app.db.session import PASSING_ERRORS, database_now, transaction
-from app.delivery import claim, plan, targeting
+from app.delivery import targeting
+from app.delivery.inline import InlineLimits, run_inline
 from app.delivery.payload import PublicUrls, bytes_by_field, is_too_large, payload_fields, payload_of
-from app.delivery.run import Pipeline, run_batch
-from app.errors import Invalid, NotFound, Unavailable
+from app.delivery.run import Pipeline
+from app.errors import Invalid, NotFound
 from app.ids import new_id
 from app.models import DeliveryLog, DeliveryStatus, Notification, NotificationState
 from app.notifications import repository
 from app.notifications.schemas import LISTED_DELIVERIES, BroadcastRequest, SendRequest
 from app.push.message import MAX_PLAINTEXT_BYTES
-
-log = structlog.get_logger(__name__)
 
 
 class PayloadTooLarge(Invalid):
@@ -35,19 +32,6 @@ class SchedulingNotAvailable(Invalid):
 class NotificationNotFound(NotFound):
     code = "notification-not-found"
     title = "No such notification"
-
-
-@dataclass(frozen=True, slots=True)
-class InlineLimits:
-    """How much a request does itself before it leaves the rest to the workers."""
-
-    max_recipients: int
-    timeout_seconds: float
-
-    @property
-    def hold_back(self) -> timedelta:
-        # Twice the time that the request gives itself: workers come earlier only when it has died.
-        return timedelta(seconds=2 * self.timeout_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,41 +64,10 @@ def send(
         if is_small:
             notification.plan_after = notification.accepted_at + limits.hold_back
         session.add(notification)
-    is_complete = False
-    if is_small:
-        try:
-            is_complete = _run_inline(pipeline, notification.id, limits)
-        except (*PASSING_ERRORS, Unavailable) as error:
-            # It is accepted. A 503 would make the client send it again, and people would get it twice.
-            log.warning(
-                "inline_send_left_to_workers", notification=str(notification.id), error=type(error).__name__
-            )
+    is_complete = is_small and run_inline(pipeline, notification.id, limits)
     if not is_complete:
         pipeline.bell.ring()
     return _outcome(pipeline, notification, is_complete=is_complete)
-
-
-def _run_inline(pipeline: Pipeline, notification_id: UUID, limits: InlineLimits) -> bool:
-    """Plan and run within the time allowed. True when every batch was run, False when some are left."""
-    give_up_at = time.monotonic() + limits.timeout_seconds
-
-    def is_out_of_time() -> bool:
-        return time.monotonic() >= give_up_at
-
-    batch_ids: list[UUID] = []
-    is_planned = False
-    while not is_planned:
-        with transaction(pipeline.sessions) as session:
-            page = plan.plan_page(session, notification_id, hold_back=limits.hold_back)
-        batch_ids += page.batch_ids
-        is_planned = page.is_last
-    for batch_id in batch_ids:
-        if is_out_of_time():
-            break
-        run_batch(pipeline, batch_id, stop=is_out_of_time)
-    with transaction(pipeline.sessions) as session:
-        claim.release(session, batch_ids)
-        return not claim.any_open(session, batch_ids)
 
 
 def _outcome(pipeline: Pipeline, notification: Notification, *, is_complete: bool) -> Sent:

@@ -7,12 +7,12 @@ from sqlalchemy import func, select, text, update
 
 from app.db.session import transaction
 from app.delivery import claim, plan
+from app.delivery.inline import InlineLimits
 from app.delivery.run import run_batch
 from app.models import DeliveryBatch, DeliveryLog, Notification, Subscription
-from app.notifications.service import InlineLimits
 from app.push.message import topic_for
 from app.workers.loop import DeliveryLoop
-from tests.support.delivery import ledger_adds_up, send
+from tests.support.delivery import ledger_adds_up, send, until
 
 NOTHING_INLINE = InlineLimits(max_recipients=0, timeout_seconds=1)
 
@@ -129,6 +129,7 @@ def test_a_request_out_of_time_leaves_the_rest_to_the_worker(pipeline, push_serv
 
     sent = send(pipeline, limits=InlineLimits(max_recipients=1000, timeout_seconds=0.05))
     push_service.script.clear()
+    until(lambda: only_batch(pipeline).state == "ready")
     finish_with_a_worker(pipeline)
 
     assert not sent.is_complete

@@ -1,5 +1,6 @@
 """Fixtures for the pipeline without HTTP: a pipeline over a fresh database, and subscribers at the simulator."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -12,13 +13,14 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from app.db.session import SessionFactory, transaction
+from app.delivery.inline import InlineLimits
 from app.delivery.run import Pipeline
 from app.ids import new_id
 from app.keyring.service import Keyring, active_key
 from app.models import DEFAULT_TENANT_ID, DeliveryLog, Subscription
 from app.notifications import service
 from app.notifications.schemas import BroadcastRequest, SendRequest
-from app.notifications.service import InlineLimits, Sent
+from app.notifications.service import Sent
 from app.push.endpoint import EndpointPolicy
 from app.push.factory import create_sender
 from app.push.sender import Timeouts
@@ -41,8 +43,10 @@ def pipeline(sessions: SessionFactory, push_ca_file: Path) -> Iterator[Pipeline]
         ca_file=push_ca_file,
         timeouts=Timeouts(connect_seconds=2, read_seconds=1, answer_seconds=2),
     )
-    yield Pipeline(sessions, sender, keyring)
+    pipeline = Pipeline(sessions, sender, keyring)
+    yield pipeline
     sender.close()
+    pipeline.inline.shutdown()
 
 
 @dataclass(frozen=True)
@@ -117,3 +121,11 @@ def ledger_adds_up(sessions: SessionFactory, sent: Sent) -> bool:
             select(func.count()).where(DeliveryLog.notification_id == sent.notification.id)
         ).one()
     return rows == sent.notification.targeted == sum(sent.counts.values())
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Return once the condition holds; fails when it does not within ten seconds."""
+    give_up_at = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < give_up_at, "not within ten seconds"
+        time.sleep(0.01)

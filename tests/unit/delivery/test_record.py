@@ -7,7 +7,7 @@ from sqlalchemy import event
 from app.db.session import transaction
 from app.delivery import claim, plan, record
 from app.delivery.claim import Work
-from app.notifications.service import InlineLimits
+from app.delivery.inline import InlineLimits
 from app.push.outcome import Outcome, Reason, Verdict
 from tests.support.delivery import send
 

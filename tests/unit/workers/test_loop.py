@@ -9,9 +9,9 @@ from sqlalchemy.exc import OperationalError
 
 from app.db.session import database_now, transaction
 from app.delivery import claim, plan
+from app.delivery.inline import InlineLimits
 from app.keyring.service import Keyring
 from app.models import DEFAULT_TENANT_ID, DeliveryBatch, DeliveryLog, DeliveryStatus, Notification
-from app.notifications.service import InlineLimits
 from app.push.keys import VapidKey as KeyPair
 from app.workers import loop as loop_module
 from app.workers.loop import DeliveryLoop
