@@ -42,6 +42,8 @@ class BatchReport:
 
 def write(session: Session, work: Work, answered: Sequence[Answered]) -> BatchReport:
     """Record outcomes over rows still pending, mark the subscriptions, and move retries to a later batch."""
+    if not answered:
+        return BatchReport()
     entries = [_final_entry(recipient, outcome) for recipient, outcome in answered if not _is_retry(outcome)]
     entries += _retry_entries(session, work, [pair for pair in answered if _is_retry(pair[1])])
     changed = ledger.write(session, work.notification.id, entries, planned_at=work.planned_at)

@@ -8,16 +8,21 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 FIRST_BACKOFF_SECONDS = 10
 LONGEST_BACKOFF_SECONDS = 3600
+LONGEST_OVERRULING_SECONDS = 300
 
 
 def delay_before_retry(attempt: int, retry_after_seconds: int | None) -> timedelta:
-    """Return how long to wait after this attempt (from 1): Retry-After, or 10 s doubled each time up to an hour.
+    """Return how long to wait after this attempt (from 1): as the push service asked, else 10 s, doubled each time.
 
-    A backoff is between half and all of that, so that those who failed together do not come back together.
+    A backoff ends at an hour, and is between half and all of that, so that those who failed together do not come
+    back together. A wish is followed to the second, but from the second attempt on not below a wait that doubles up
+    to five minutes: "at once", said every time, must not spin us until the deadline.
     """
+    doublings = min(attempt - 1, 20)
     if retry_after_seconds is not None:
-        return timedelta(seconds=retry_after_seconds)
-    longest = min(FIRST_BACKOFF_SECONDS * 2 ** min(attempt - 1, 20), LONGEST_BACKOFF_SECONDS)
+        shortest = min(2**doublings, LONGEST_OVERRULING_SECONDS) if attempt > 1 else 0
+        return timedelta(seconds=max(retry_after_seconds, shortest))
+    longest = min(FIRST_BACKOFF_SECONDS * 2**doublings, LONGEST_BACKOFF_SECONDS)
     return timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311 - jitter, not a secret
 
 
