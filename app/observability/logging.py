@@ -17,7 +17,16 @@ from app.settings import Settings
 REQUEST_ID = "request_id"  # the name in each line; bound by web/access_log.py
 
 # What these say at INFO is noise, or says it a second time.
-_QUIET = ("sqlalchemy", "asyncio", "urllib3", "httpx", "httpcore", "watchfiles", "python_multipart")
+_QUIET = (
+    "sqlalchemy",
+    "asyncio",
+    "urllib3",
+    "httpx",
+    "httpcore",
+    "watchfiles",
+    "python_multipart",
+    "alembic.runtime.plugins",
+)
 
 
 def _hand_over(logger: WrappedLogger, method: str, event: EventDict) -> Any:
