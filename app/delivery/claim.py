@@ -6,6 +6,7 @@ Leases and deadlines go by the database's clock, so a worker whose own clock is 
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, Row, and_, func, or_, select, update
@@ -27,20 +28,19 @@ from app.models import (
 
 LEASE = timedelta(seconds=60)
 
-_PendingRow = Row[
-    tuple[UUID, int, datetime, str | None, str | None, str | None, bool | None, datetime | None, datetime | None]
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One pending delivery: where it goes, and how long it may still take. The keys are base64url."""
+    """One pending delivery: where it goes, and how long it may still take. The keys are base64url.
+
+    `vapid_key_id` is the subscription's own; it can have changed since planning, and then differs from the batch's.
+    """
 
     subscription_id: UUID
     endpoint: str
     p256dh: str
     auth: str
-    attempts: int
+    vapid_key_id: UUID
     deadline: datetime
 
 
@@ -99,7 +99,7 @@ def take(session: Session, batch_id: UUID) -> Work | None:
         batch.attempt,
         now,
         [
-            Recipient(row.subscription_id, row.endpoint, row.p256dh, row.auth, row.attempts, row.deadline)
+            Recipient(row.subscription_id, row.endpoint, row.p256dh, row.auth, row.vapid_key_id, row.deadline)
             for row in rows
             if row.subscription_id not in passed_over
         ],
@@ -172,18 +172,18 @@ def _is_free() -> ColumnElement[bool]:
     )
 
 
-def _pending(session: Session, batch: DeliveryBatch) -> list[_PendingRow]:
+def _pending(session: Session, batch: DeliveryBatch) -> list[Row[Any]]:
     # By the month, not the moment: see ledger.py on statistics. It leaves only the index on batch_id to go by.
     month_start, month_end = month_of(batch.planned_at)
     return list(
         session.execute(
             select(
                 DeliveryLog.subscription_id,
-                DeliveryLog.attempts,
                 DeliveryLog.deadline,
                 Subscription.endpoint,
                 Subscription.p256dh,
                 Subscription.auth,
+                Subscription.vapid_key_id,
                 Subscription.enabled,
                 Subscription.gone_at,
                 Subscription.deleted_at,
@@ -200,7 +200,7 @@ def _pending(session: Session, batch: DeliveryBatch) -> list[_PendingRow]:
     )
 
 
-def _settled(row: _PendingRow, now: datetime) -> ledger.Entry | None:
+def _settled(row: Row[Any], now: datetime) -> ledger.Entry | None:
     if row.endpoint is None or row.deleted_at is not None:
         status, reason = DeliveryStatus.FAILED, "unsubscribed"
     elif row.gone_at is not None:

@@ -97,17 +97,16 @@ def _retry_entries(session: Session, work: Work, answered: Sequence[Answered]) -
 
 def _later_batch(session: Session, work: Work, size: int, not_before: datetime) -> UUID:
     batch_id = new_id()
-    claimed = session.get_one(DeliveryBatch, work.batch_id)
     session.execute(
         insert(DeliveryBatch).values(
             id=batch_id,
-            tenant_id=claimed.tenant_id,
-            notification_id=claimed.notification_id,
-            planned_at=claimed.planned_at,
-            endpoint_host=claimed.endpoint_host,
-            vapid_key_id=claimed.vapid_key_id,
+            tenant_id=work.notification.tenant_id,
+            notification_id=work.notification.id,
+            planned_at=work.planned_at,
+            endpoint_host=work.endpoint_host,
+            vapid_key_id=work.vapid_key_id,
             size=size,
-            attempt=claimed.attempt + 1,
+            attempt=work.attempt + 1,
             state=BatchState.READY,
             not_before=not_before,
         )

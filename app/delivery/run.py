@@ -1,7 +1,7 @@
 """Running a batch: claim it, post with no database session held, record as the answers come."""
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -75,8 +75,8 @@ def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = 
 
 def _deliver(pipeline: Pipeline, work: Work, *, stop: Callable[[], bool]) -> BatchReport:
     with transaction(pipeline.sessions) as session:
-        key_pairs = pipeline.keyring.key_pairs(session, [work.vapid_key_id])
-    messages = _messages(work, pipeline, vapid_key=key_pairs[work.vapid_key_id])
+        key_pairs = pipeline.keyring.key_pairs(session, {each.vapid_key_id for each in work.recipients})
+    messages = _messages(work, pipeline, key_pairs)
     writer = _Writer(pipeline.sessions, work)
     try:
         for answers in pipeline.sender.send(messages, stop=lambda: stop() or writer.must_stop):
@@ -149,7 +149,7 @@ class _Writer:
         self._written_at = time.monotonic()
 
 
-def _messages(work: Work, pipeline: Pipeline, *, vapid_key: VapidKey) -> list[PushMessage]:
+def _messages(work: Work, pipeline: Pipeline, key_pairs: Mapping[UUID, VapidKey]) -> list[PushMessage]:
     notification = work.notification
     payload = payload_of(notification, pipeline.urls)
     topic = topic_of(notification)
@@ -159,7 +159,7 @@ def _messages(work: Work, pipeline: Pipeline, *, vapid_key: VapidKey) -> list[Pu
             p256dh=recipient.p256dh,
             auth=recipient.auth,
             payload=payload,
-            vapid_key=vapid_key,
+            vapid_key=key_pairs[recipient.vapid_key_id],
             ttl_seconds=_ttl_left(notification, recipient, work.claimed_at),
             urgency=Urgency(notification.urgency),
             topic=topic,

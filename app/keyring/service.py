@@ -1,6 +1,6 @@
 """Which VAPID key to use: the active one for new subscriptions, each subscription's own for sending."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from uuid import UUID
 
 from sqlalchemy import func, select, update
@@ -27,7 +27,7 @@ class Keyring:
         self._seal = Seal(secret_key)
         self._opened: dict[UUID, push_keys.VapidKey] = {}
 
-    def key_pairs(self, session: Session, key_ids: Iterable[UUID]) -> dict[UUID, push_keys.VapidKey]:
+    def key_pairs(self, session: Session, key_ids: Collection[UUID]) -> dict[UUID, push_keys.VapidKey]:
         """Return the key pairs by id. Raises CannotUnseal under another SECRET_KEY."""
         missing = [key_id for key_id in key_ids if key_id not in self._opened]
         if missing:

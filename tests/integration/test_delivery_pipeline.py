@@ -9,7 +9,8 @@ from app.db.session import transaction
 from app.delivery import claim, plan
 from app.delivery.inline import InlineLimits
 from app.delivery.run import run_batch
-from app.models import DeliveryBatch, DeliveryLog, Notification, Subscription
+from app.models import DEFAULT_TENANT_ID, DeliveryBatch, DeliveryLog, Notification, Subscription
+from app.push.keys import VapidKey
 from app.push.message import topic_for
 from app.workers.loop import DeliveryLoop
 from tests.support.delivery import ledger_adds_up, send, until
@@ -255,6 +256,23 @@ def test_an_answer_to_an_old_subscription_does_not_end_the_one_renewed_meanwhile
 
     assert subscriber.row.gone_at is None
     assert subscriber.log.status == "expired"
+
+
+def test_who_turns_out_to_have_another_key_is_sent_to_with_that_one(pipeline, subscribe):
+    [subscriber] = subscribe()
+    right_key_id = subscriber.row.vapid_key_id
+    with transaction(pipeline.sessions) as session:
+        other_key_id = pipeline.keyring.add(session, DEFAULT_TENANT_ID, VapidKey.generate()).id
+    change(subscriber, vapid_key_id=other_key_id)
+    sent = send(pipeline, limits=NOTHING_INLINE)
+    with transaction(pipeline.sessions) as session:
+        plan.plan_page(session, sent.notification.id)
+    change(subscriber, vapid_key_id=right_key_id)
+
+    finish_with_a_worker(pipeline)
+
+    assert received([subscriber]) == [1]
+    assert subscriber.row.key_mismatch_at is None
 
 
 def test_a_late_outcome_never_overwrites_a_final_row(pipeline, push_service, subscribe):
