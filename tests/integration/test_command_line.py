@@ -1,0 +1,105 @@
+"""The commands as processes of their own: what they do to a database, and what is left when they end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.api import STOP_TIMEOUT_SECONDS, launch, wait_until_it_answers
+
+PROJECT_ROOT = Path(__file__).parents[2]
+SERVE = ["app.cli", "serve", "--port", "{port}"]
+
+
+def run(arguments: list[str], variables: Mapping[str, str], directory: Path) -> "subprocess.CompletedProcess[str]":
+    """Run `python -m` these arguments to the end; its output and its errors are one."""
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "COLUMNS": "80", **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def alembic(arguments: str, database_url: str) -> "subprocess.CompletedProcess[str]":
+    return run(["alembic", *arguments.split()], {"DATABASE_URL": database_url}, PROJECT_ROOT)
+
+
+def test_serve_makes_an_empty_database_ready_and_serves_it(empty_database_url: str, tmp_path: Path) -> None:
+    server = launch(SERVE, {"DATABASE_URL": empty_database_url}, tmp_path)
+    try:
+        wait_until_it_answers(server, path="/health/live")
+        with urllib.request.urlopen(f"{server.url}/health/", timeout=10) as answer:
+            health = json.load(answer)
+    finally:
+        server.stop()
+
+    assert health["dependencies"]["migrations"]["status"] == "ok"
+    assert "Applied 0001" in server.output()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_serve_stops_in_order_when_told_to(database_url: str, tmp_path: Path, how: signal.Signals) -> None:
+    server = launch(SERVE, {"DATABASE_URL": database_url}, tmp_path)
+    try:
+        wait_until_it_answers(server, path="/health/live")
+
+        server.process.send_signal(how)
+        server.process.wait(STOP_TIMEOUT_SECONDS)
+    finally:
+        server.stop()
+
+    assert "Application shutdown complete" in server.output()
+    assert "Traceback" not in server.output()
+
+
+def test_a_second_serve_on_the_port_says_so_and_the_first_goes_on(database_url: str, tmp_path: Path) -> None:
+    server = launch(SERVE, {"DATABASE_URL": database_url}, tmp_path)
+    try:
+        wait_until_it_answers(server, path="/health/live")
+        port = server.url.rpartition(":")[2]
+
+        second = run(["app.cli", "serve", "--port", port], {"DATABASE_URL": database_url}, tmp_path)
+
+        wait_until_it_answers(server, path="/health/live")
+    finally:
+        server.stop()
+    assert second.returncode == 1
+    assert second.stdout.splitlines() == [
+        f"Port {port} is taken. Stop what listens there, or take another: make run PORT={int(port) + 1}"
+    ]
+
+
+def test_alembic_says_what_it_does_and_nothing_when_there_is_nothing_to_do(empty_database_url: str) -> None:
+    said = [
+        alembic(arguments, empty_database_url).stdout
+        for arguments in ("upgrade head", "upgrade head", "downgrade base", "-q upgrade head")
+    ]
+
+    assert said == ["Applied 0001: the initial schema.\n", "", "Reverted 0001: the initial schema.\n", ""]
+
+
+def test_alembic_prints_nothing_but_sql_when_asked_for_sql(empty_database_url: str) -> None:
+    said = alembic("upgrade head --sql", empty_database_url)
+
+    assert said.returncode == 0
+    assert "CREATE TABLE push_subscriptions" in said.stdout
+    assert "Applied" not in said.stdout
+
+
+def test_alembic_tells_a_wrong_address_without_a_traceback() -> None:
+    told = alembic("upgrade head", "mysql://root@db/push")
+
+    assert told.returncode != 0
+    assert "DATABASE_URL: must be a postgresql:// URL" in told.stdout
+    assert "Traceback" not in told.stdout
