@@ -95,7 +95,7 @@ def run(count: int) -> int:
         return 130
     console.print(f"\nDone in {time.monotonic() - started_at:.0f} s. Where to look next:")
     console.print("  make run         then http://localhost:8001/demo shows it in your own browser")
-    console.print("  README.md        how to send from your application, and how to operate the service")
+    console.print("  README.md        how your application sends, and how to operate the service")
     console.print("  app/delivery/    the pipeline, from top to bottom: plan, claim, run, record")
     return 0 if is_right else 1
 
