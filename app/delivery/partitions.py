@@ -47,7 +47,12 @@ def _create(session: Session, name: str, start: datetime) -> None:
 
 
 def _exists(session: Session, name: str) -> bool:
-    return session.scalar(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": name}) is True
+    # Not to_regclass(): within a transaction it remembers that there was none, also after waiting for its creator.
+    is_attached = text(
+        "SELECT EXISTS (SELECT FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
+        " WHERE inhparent = 'push_delivery_logs'::regclass AND relname = :name)"
+    )
+    return session.scalar(is_attached, {"name": name}) is True
 
 
 def _month_start(moment: datetime) -> datetime:

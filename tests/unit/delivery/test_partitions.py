@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -5,6 +6,7 @@ from sqlalchemy import text
 
 from app.db.session import transaction
 from app.delivery.partitions import coming_months, ensure_partitions
+from tests.support.delivery import until
 
 
 def partitions(session):
@@ -35,6 +37,27 @@ def test_months_go_by_utc(sessions):
         ensure_partitions(session, just_february_in_utc)
 
         assert partitions(session) - before == {"push_delivery_logs_2028_02"}
+
+
+def test_who_waited_while_another_made_the_partition_finds_it(sessions):
+    may = datetime(2028, 5, 1, tzinfo=UTC)
+
+    def ensure():
+        with transaction(sessions) as session:
+            ensure_partitions(session, may)
+
+    with ThreadPoolExecutor(1) as thread, transaction(sessions) as session:
+        ensure_partitions(session, may)
+        waiting = thread.submit(ensure)
+        until(lambda: is_somebody_waiting(sessions))
+        session.commit()
+
+        waiting.result()
+
+
+def is_somebody_waiting(sessions):
+    with transaction(sessions) as session:
+        return session.scalar(text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
 
 
 @pytest.mark.parametrize(
