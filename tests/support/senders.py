@@ -8,15 +8,27 @@ from app.push.outcome import Outcome, Reason, Verdict
 from app.push.sender import Outcomes, never
 
 ACCEPTED = Outcome(Verdict.ACCEPTED, Reason.ACCEPTED, 201)
+GONE = Outcome(Verdict.GONE, Reason.GONE, 410)
+REJECTED = Outcome(Verdict.REJECTED, Reason.BAD_REQUEST, 400)
+UNAVAILABLE = Outcome(Verdict.RETRY, Reason.PUSH_SERVICE_ERROR, 503)
 WAIT_SECONDS = 10.0
 
 
 class ScriptedSender:
-    """Accepts one message at a time; `before(n)` is called before the n-th (from 0) is posted, and may raise."""
+    """Posts one message at a time: the first get the outcomes given, the others are accepted.
 
-    def __init__(self, before: Callable[[int], None] = lambda number: None) -> None:
-        self.posted: list[PushMessage] = []
+    `before(n)` is called before the n-th message of a send (from 0), and may raise.
+    """
+
+    def __init__(self, outcomes: Sequence[Outcome] = (), *, before: Callable[[int], None] = lambda number: None):
+        self._outcomes = list(outcomes)
         self._before = before
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Forget what was posted, and begin with the first outcome again."""
+        self.posted: list[PushMessage] = []
+        self._next_outcomes = list(self._outcomes)
 
     def send(self, messages: Sequence[PushMessage], *, stop: Callable[[], bool] = never) -> Outcomes:
         for number, message in enumerate(messages):
@@ -24,7 +36,7 @@ class ScriptedSender:
                 return
             self._before(number)
             self.posted.append(message)
-            yield [(message, ACCEPTED)]
+            yield [(message, self._next_outcomes.pop(0) if self._next_outcomes else ACCEPTED)]
 
     def close(self) -> None:
         pass

@@ -1,0 +1,104 @@
+"""The database goes away at every single step of a send: nobody is lost, and the ledger adds up all the same."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import event, func, select, text
+
+from app.db.session import PASSING_ERRORS, transaction
+from app.delivery import run
+from app.models import DeliveryLog, DeliveryStatus, Notification, Subscription
+from app.workers.loop import DeliveryLoop
+from tests.support.delivery import send
+from tests.support.senders import GONE, REJECTED, UNAVAILABLE, ScriptedSender
+
+AUDIENCE = 6
+
+
+class FailingConnection:
+    """Cuts the connection just before the n-th statement or commit (from 1), once."""
+
+    def __init__(self, sessions):
+        self.steps = 0
+        self._fails_at = None
+        engine = sessions.kw["bind"]
+        event.listen(engine, "before_cursor_execute", lambda connection, *rest: self._step(connection))
+        event.listen(engine, "commit", self._step)
+
+    def at(self, step):
+        self.steps, self._fails_at = 0, step
+
+    def _step(self, connection):
+        self.steps += 1
+        if self.steps == self._fails_at:
+            connection.connection.dbapi_connection.close()
+
+
+@pytest.fixture
+def connection(pipeline, monkeypatch):
+    monkeypatch.setattr(run, "FIRST_WAIT_SECONDS", 0.001)
+    return FailingConnection(pipeline.sessions)
+
+
+@pytest.fixture
+def sender():
+    return ScriptedSender([UNAVAILABLE, GONE, REJECTED])
+
+
+@pytest.fixture
+def pipeline(pipeline, sender):
+    return replace(pipeline, sender=sender)
+
+
+def finish_with_a_worker(pipeline):
+    """Let a worker come again and again, as if a day went by each time."""
+    is_unfinished = True
+    while is_unfinished:
+        loop = DeliveryLoop(pipeline)
+        while loop.run_once():
+            pass
+        with transaction(pipeline.sessions) as session:
+            session.execute(text("UPDATE push_notifications SET plan_after = now() WHERE state = 'planning'"))
+            session.execute(text("UPDATE push_delivery_batches SET not_before = now() WHERE state = 'ready'"))
+            session.execute(text("UPDATE push_delivery_batches SET leased_until = now() WHERE state = 'leased'"))
+            unfinished = select(func.count()).where(Notification.state != "sent")
+            is_unfinished = bool(session.scalars(unfinished).one())
+
+
+def steps_of_a_send(pipeline, connection):
+    connection.at(None)
+    send(pipeline)
+    return connection.steps
+
+
+def test_a_connection_lost_at_any_step_loses_nobody(pipeline, sender, subscribe, connection):
+    subscribe(AUDIENCE)
+    steps = steps_of_a_send(pipeline, connection)
+    finish_with_a_worker(pipeline)
+    assert steps > 20
+
+    for step in range(1, steps + 1):
+        with transaction(pipeline.sessions) as session:
+            session.execute(text("UPDATE push_subscriptions SET enabled = true, gone_at = NULL"))
+        sender.start_again()
+        connection.at(step)
+
+        try:
+            sent = send(pipeline)
+        except PASSING_ERRORS:
+            assert not sender.posted, f"step {step}: refused, but something was posted"
+            continue
+        finally:
+            connection.at(None)
+        finish_with_a_worker(pipeline)
+
+        with transaction(pipeline.sessions) as session:
+            notification = session.get_one(Notification, sent.notification.id)
+            counts = Counter(
+                session.scalars(select(DeliveryLog.status).where(DeliveryLog.notification_id == notification.id))
+            )
+            everybody = set(session.scalars(select(Subscription.id)))
+        assert notification.targeted == AUDIENCE, f"step {step}"
+        assert counts.total() - counts[DeliveryStatus.PENDING] == AUDIENCE, f"step {step}: {counts}"
+        assert {message.ref for message in sender.posted} == everybody, f"step {step}"
