@@ -58,8 +58,11 @@ class Notification(Base):
 
     is_broadcast: Mapped[bool]
     target_topics: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
-    target_user_ids: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
-    target_subscription_ids: Mapped[list[UUID] | None] = mapped_column(ARRAY(Uuid))
+    # Ten thousand ids each: read only by who asks for them, not with every batch and every line of the history.
+    target_user_ids: Mapped[list[str] | None] = mapped_column(ARRAY(Text), deferred=True, deferred_group="targets")
+    target_subscription_ids: Mapped[list[UUID] | None] = mapped_column(
+        ARRAY(Uuid), deferred=True, deferred_group="targets"
+    )
 
     ttl_seconds: Mapped[int]
     urgency: Mapped[str]

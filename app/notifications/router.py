@@ -16,6 +16,7 @@ from app.notifications.schemas import (
     DeliveryPage,
     History,
     Notification,
+    NotificationSummary,
     SendRequest,
     SendResult,
 )
@@ -83,13 +84,16 @@ def list_history(
     type: Annotated[PlainText | None, Query(max_length=64, description="Only of this type.")] = None,
     status: StatusFilter = None,
 ) -> History:
-    """Return notifications, the newest first, with the counts of their deliveries."""
+    """Return notifications, the newest first, with the counts of their deliveries.
+
+    Whom each named by id is not listed here: a single notification tells.
+    """
     rows, total = repository.history(
         session, caller.tenant_id, offset=page.offset, limit=page.limit, type_=type, status=status
     )
     counts = repository.counts_of(session, rows)
     return History(
-        items=[_shown(row, counts[row.id]) for row in rows], total=total, page=page.page, limit=page.limit
+        items=[_summary(row, counts[row.id]) for row in rows], total=total, page=page.page, limit=page.limit
     )
 
 
@@ -97,7 +101,12 @@ def list_history(
 def get_notification(notification_id: NotificationId, session: SessionDep, caller: ServiceDep) -> Notification:
     """Return a notification with the counts of its deliveries as they are now."""
     found = service.look_up(session, caller.tenant_id, notification_id)
-    return _shown(found.notification, found.counts)
+    row = found.notification
+    return Notification(
+        **dict(_summary(row, found.counts)),
+        user_ids=row.target_user_ids,
+        subscription_ids=row.target_subscription_ids,
+    )
 
 
 @router.get("/{notification_id}/deliveries/", summary="Its deliveries", responses=_READ_ANSWERS)
@@ -145,9 +154,9 @@ def _send(
     )
 
 
-def _shown(row: NotificationRow, counts: repository.StatusCounts) -> Notification:
+def _summary(row: NotificationRow, counts: repository.StatusCounts) -> NotificationSummary:
     content = {name: getattr(row, name) for name in schemas.Content.model_fields if hasattr(row, name)}
-    return Notification(
+    return NotificationSummary(
         **content,
         **counts,
         id=row.id,
@@ -155,8 +164,6 @@ def _shown(row: NotificationRow, counts: repository.StatusCounts) -> Notificatio
         status=row.state,
         is_broadcast=row.is_broadcast,
         topics=row.target_topics,
-        user_ids=row.target_user_ids,
-        subscription_ids=row.target_subscription_ids,
         ttl=row.ttl_seconds,
         targeted=row.targeted,
         finished_at=row.finished_at,

@@ -133,8 +133,8 @@ class SendResult(Counts):
     )
 
 
-class Notification(Counts):
-    """A notification, whom it was for, and the counts of its deliveries now."""
+class NotificationSummary(Counts):
+    """A notification and the counts of its deliveries now."""
 
     id: UUID
     title: str
@@ -152,8 +152,6 @@ class Notification(Counts):
     status: NotificationState
     is_broadcast: bool
     topics: list[str] | None
-    user_ids: list[str] | None
-    subscription_ids: list[UUID] | None
     ttl: int
     urgency: Urgency
     collapse_key: str | None
@@ -161,10 +159,17 @@ class Notification(Counts):
     finished_at: datetime | None
 
 
+class Notification(NotificationSummary):
+    """A notification with everybody it named, up to ten thousand each."""
+
+    user_ids: list[str] | None
+    subscription_ids: list[UUID] | None
+
+
 class History(BaseModel):
     """A page of notifications, the newest first."""
 
-    items: list[Notification]
+    items: list[NotificationSummary]
     total: int
     page: int
     limit: int

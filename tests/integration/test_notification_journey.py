@@ -200,6 +200,32 @@ def test_history_filters_by_type_and_status_and_pages(client, subscribe_browser,
     assert history(type="nothing") == {"items": [], "total": 0, "page": 1, "limit": 20}
 
 
+def test_pending_ones_are_those_unfinished(client, push_service, subscribe_browser, send, service_headers):
+    subscribe_browser("1")
+    send("/notifications/broadcast/", title="Done")
+    push_service.answers(503, retry_after=600)
+    send("/notifications/broadcast/", title="Waits for its next try")
+
+    found = client.get("/notifications/history/?status=pending", headers=service_headers).json()
+
+    assert [(item["title"], item["pending"]) for item in found["items"]] == [("Waits for its next try", 1)]
+
+
+def test_only_a_single_notification_lists_the_ids_it_was_for(client, send, service_headers):
+    ids = [str(uuid4()), str(uuid4())]
+    notification_id = send(user_ids=["1", "2"], subscription_ids=ids, topics=["a"]).json()["notification_id"]
+
+    [item] = client.get("/notifications/history/", headers=service_headers).json()["items"]
+    shown = client.get(f"/notifications/{notification_id}/", headers=service_headers).json()
+
+    assert item.items() <= shown.items()
+    assert item["topics"] == ["a"]
+    assert {name: shown[name] for name in shown.keys() - item.keys()} == {
+        "user_ids": ["1", "2"],
+        "subscription_ids": ids,
+    }
+
+
 def test_sending_to_nobody_in_particular_names_broadcast(send):
     answer = send()
 
