@@ -51,7 +51,7 @@ class Notification(Base):
     url: Mapped[str | None]
     tag: Mapped[str | None]
     type: Mapped[str]
-    actions: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'"))
+    actions: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     data: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     scheduled_at: Mapped[datetime | None]

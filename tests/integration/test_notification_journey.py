@@ -98,6 +98,14 @@ def test_every_field_of_the_specification_reaches_the_browser(subscribe_browser,
     }
 
 
+def test_data_arrives_as_it_was_sent_numbers_and_order_included(subscribe_browser, send):
+    browser, _ = subscribe_browser(topics=["a"])
+
+    send(topics=["a"], data={"last": 1e300, "first": 1e-07, "id": 12345678901234567890})
+
+    assert b'"data":{"last":1e+300,"first":1e-07,"id":12345678901234567890}' in browser.received[0].plaintext
+
+
 def test_send_answers_with_the_results_and_the_deliveries(subscribe_browser, send):
     _, subscription_id = subscribe_browser("7")
 
