@@ -15,7 +15,7 @@ from tests.support.embedded_clients import (
 from tests.support.embedded_copies import copy_of_the_data
 
 ON_WINDOWS = """
-import pathlib, sys
+import pathlib, shutil, subprocess, sys, tempfile  # the standard library must not take this for Windows
 sys.platform = "win32"
 sys.modules["fcntl"] = sys.modules["pwd"] = None
 from app.db.embedded import EmbeddedPostgresUnavailable, database_url
