@@ -1,6 +1,7 @@
 """Running a batch: claim it, post with no database session held, record as the answers come."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -100,19 +101,24 @@ class _Writer:
         self._answered: list[Answered] = []
         self._has_given_up = False
         self._service = metrics.service_label(work.endpoint_host)
+        self._in_flight = metrics.deliveries_in_flight.labels(service=self._service)
+        self._in_flight.inc(len(work.recipients))
         self._written_at = time.monotonic()
 
     def add(self, answers: list[tuple[PushMessage, Outcome]]) -> None:
         for message, outcome in answers:
             self._answered.append((self._unanswered.pop(message.ref), outcome))
-            metrics.deliveries.labels(service=self._service, verdict=outcome.verdict.value).inc()
+        _measure(self._service, [outcome for _, outcome in answers])
         is_due = time.monotonic() - self._written_at >= WRITE_EVERY_SECONDS
         if is_due or len(self._answered) >= WRITE_EVERY_ROWS:
             self._patiently(self._write_and_renew)
 
     def close(self) -> None:
-        if not self._has_given_up:
-            self._patiently(self._write_and_close)
+        try:
+            if not self._has_given_up:
+                self._patiently(self._write_and_close)
+        finally:
+            self._in_flight.dec(len(self._unanswered) + len(self._answered))
 
     def _write_and_renew(self, session: Session) -> BatchReport:
         report = record.write(session, self._work, self._answered)
@@ -145,8 +151,18 @@ class _Writer:
                 time.sleep(wait_seconds)
                 wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
         self.report.add(report)
+        self._in_flight.dec(len(self._answered))
         self._answered = []
         self._written_at = time.monotonic()
+
+
+def _measure(service: str, outcomes: list[Outcome]) -> None:
+    for verdict, count in Counter(outcome.verdict.value for outcome in outcomes).items():
+        metrics.deliveries.labels(service=service, verdict=verdict).inc(count)
+    duration = metrics.push_request_duration.labels(service=service)
+    for outcome in outcomes:
+        if outcome.seconds is not None:
+            duration.observe(outcome.seconds)
 
 
 def _messages(work: Work, pipeline: Pipeline, key_pairs: Mapping[UUID, VapidKey]) -> list[PushMessage]:

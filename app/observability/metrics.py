@@ -37,9 +37,9 @@ push_request_duration = Histogram(
     ["service"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
-push_requests_in_flight = Gauge(
-    "push_service_requests_in_flight",
-    "Push messages posted and not answered yet.",
+deliveries_in_flight = Gauge(
+    "push_deliveries_in_flight",
+    "Deliveries that a worker has claimed and not recorded yet: what a crash could send twice, no more.",
     ["service"],
     multiprocess_mode="livesum",
 )

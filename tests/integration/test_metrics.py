@@ -81,6 +81,8 @@ def test_the_five_key_figures_follow_what_happens(
 
     assert rise("push_deliveries_total", verdict="accepted") == 1, "delivery rate"
     assert rise("push_deliveries_total", verdict="retry") == 1
+    assert rise("push_service_request_duration_seconds_count") == 2, "how long push services took"
+    assert rise("push_deliveries_in_flight") == 0, "all of it is recorded"
     assert rise("push_http_request_duration_seconds_count", route=SEND, status="2xx") == 2, "response times"
     assert rise("push_http_requests_total", route=SEND, status="422") == 1, "error rates by endpoint"
     assert after.value("push_active_subscriptions") == 1, "active subscriptions"

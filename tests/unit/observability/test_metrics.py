@@ -14,7 +14,7 @@ COUNTS_OF_THINGS = {
     "push_pending_deliveries",
     "push_unfinished_notifications",
     "push_http_requests_in_flight",
-    "push_service_requests_in_flight",
+    "push_deliveries_in_flight",
 }
 FLAGS = {"push_database_up", "push_build_info"}
 
