@@ -308,8 +308,8 @@ def test_deliveries_on_their_way_are_fine(client: TestClient, database_url: str,
 
 A_BATCH_DUE_FOR_TEN_MINUTES = (
     f"""INSERT INTO push_notifications
-        (id, tenant_id, title, body, type, is_broadcast, ttl_seconds, urgency, state, accepted_at)
-        VALUES (gen_random_uuid(), '{DEFAULT_TENANT_ID}', 't', 'b', 'x', true, 60, 'normal', 'sending', now())""",
+        (id, tenant_id, title, body, type, actions, is_broadcast, ttl_seconds, urgency, state, accepted_at)
+        SELECT gen_random_uuid(), '{DEFAULT_TENANT_ID}', 't', 'b', 'x', '[]', true, 60, 'low', 'sending', now()""",
     f"""INSERT INTO push_delivery_batches
         (id, tenant_id, notification_id, planned_at, endpoint_host, vapid_key_id, size, state, not_before)
         SELECT gen_random_uuid(), '{DEFAULT_TENANT_ID}', n.id, now(), 'fcm.googleapis.com', k.id, 1, 'ready',
