@@ -7,6 +7,7 @@ nothing, in a process of its own on loopback over TLS. Trust the CPU column and 
 import argparse
 import multiprocessing
 import os
+import platform
 import secrets
 import statistics
 import tempfile
@@ -15,12 +16,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pywebpush import webpush
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -150,8 +153,13 @@ def _ecdh_us(times: int = 2000) -> float:
 
 
 def _table(costs: dict[str, list[Cost]], *, ecdh_us: float) -> Table:
-    table = Table(title=f"one ECDH: {ecdh_us:.0f} us; medians of {len(next(iter(costs.values())))} rounds")
-    for column in ("sender", "deliveries/s", "CPU us per delivery", "in ECDHs"):
+    versions = ", ".join(f"{package} {version(package)}" for package in ("pywebpush", "cryptography", "requests"))
+    table = Table(
+        title=f"What a delivery costs; medians of {len(next(iter(costs.values())))} rounds",
+        caption=f"Python {platform.python_version()}, {versions}; one ECDH: {ecdh_us:.0f} us",
+        box=box.SIMPLE_HEAD,
+    )
+    for column in ("sender", "deliveries/s", "CPU us each", "in ECDHs"):
         table.add_column(column, justify="left" if column == "sender" else "right")
     for name, rounds in costs.items():
         cpu_us = statistics.median(cost.cpu_us for cost in rounds)
