@@ -3,6 +3,7 @@
 import threading
 
 import structlog
+from sqlalchemy.exc import ProgrammingError
 
 from app.db.session import PASSING_ERRORS, transaction
 from app.delivery import claim, plan
@@ -45,6 +46,9 @@ class DeliveryLoop:
                     self._pipeline.bell.wait(LOOK_EVERY_SECONDS)
             except PASSING_ERRORS as error:
                 log.warning("worker_waits_for_the_database", error=type(error).__name__)
+                self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
+            except ProgrammingError:
+                log.warning("worker_waits_for_the_database", hint="is it migrated? Run alembic upgrade head")
                 self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
             except Exception:
                 log.exception("worker_error")
