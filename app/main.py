@@ -27,6 +27,7 @@ from app.settings import Settings, SettingsError, get_settings
 from app.subscriptions.router import router as subscriptions_router
 from app.web import openapi, problems
 from app.web.client_address import parse_networks
+from app.web.docs import documentation
 from app.web.middleware import PlainStartupFailure, middleware
 from app.web.rate_limit import RateLimits, create_limiter
 from app.web.tokens import TokenVerifier
@@ -45,6 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description=openapi.DESCRIPTION,
         openapi_url=None if settings.is_production else "/openapi.json",
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         middleware=[Middleware(PlainStartupFailure, expected=EXPECTED_FAULTS), *middleware(settings)],
@@ -64,6 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router)
     if not settings.is_production:
         app.include_router(demo_router)
+        app.include_router(documentation())
     return app
 
 
