@@ -129,3 +129,9 @@ def test_a_refused_change_says_which_member_is_wrong(members: dict[str, Any], wh
 
 def test_a_change_to_no_topics_at_all_is_a_change() -> None:
     assert SubscriptionChange.model_validate({"topics": []}).topics == []
+
+
+def test_the_example_in_the_documentation_is_accepted() -> None:
+    examples = SubscriptionIn.model_json_schema()["examples"]
+
+    assert [SubscriptionIn.model_validate(example).to_offer().topics for example in examples] == [["blog"]]
