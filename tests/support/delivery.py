@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, text
 
 from app.db.session import SessionFactory, transaction
 from app.delivery.inline import InlineLimits
@@ -129,3 +129,13 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < give_up_at, "not within ten seconds"
         time.sleep(0.01)
+
+
+def is_somebody_waiting(sessions: SessionFactory) -> bool:
+    """Return whether a transaction of this test's database waits for another's lock."""
+    with transaction(sessions) as session:
+        waiting = (
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
+            " AND wait_event_type = 'Lock')"
+        )
+        return bool(session.scalar(text(waiting)))

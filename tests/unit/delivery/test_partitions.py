@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from app.db.session import transaction
 from app.delivery.partitions import coming_months, ensure_partitions
-from tests.support.delivery import until
+from tests.support.delivery import is_somebody_waiting, until
 
 
 def partitions(session):
@@ -53,11 +53,6 @@ def test_who_waited_while_another_made_the_partition_finds_it(sessions):
         session.commit()
 
         waiting.result()
-
-
-def is_somebody_waiting(sessions):
-    with transaction(sessions) as session:
-        return session.scalar(text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
 
 
 @pytest.mark.parametrize(
