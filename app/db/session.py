@@ -49,12 +49,18 @@ def create_sessions(database_url: str, *, pool_size: int = 10, max_overflow: int
         max_overflow=max_overflow,
         pool_timeout=POOL_TIMEOUT_SECONDS,
         pool_pre_ping=True,
+        # Whoever waited for a lock must see what its holder committed; the shared database's default may differ.
+        isolation_level="READ COMMITTED",
         hide_parameters=True,  # the text of an error ends in logs; endpoints and keys must not
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": "push-notification-service",
             "options": options,
+            # A server that vanished without a word is noticed within a minute, not after a quarter of an hour.
             "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,  # milliseconds
         },
     )
     return sessionmaker(engine, expire_on_commit=False, autoflush=False)
