@@ -341,6 +341,7 @@ def upgrade() -> None:
             ["vapid_key_id"], ["push_vapid_keys.id"], name=op.f("fk_push_subscriptions_vapid_key_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_push_subscriptions")),
+        postgresql_with={"fillfactor": 50},
     )
     op.create_index(
         "ix_push_subscriptions_active",

@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy import text
 
 from app.db.session import database_now, transaction
-from app.delivery import claim, ledger, plan
+from app.delivery import claim, ledger, plan, record
 from app.ids import new_id
 from app.keyring.service import Keyring
 from app.models import DEFAULT_TENANT_ID, DeliveryStatus, Notification, NotificationState
+from tests.support.senders import ACCEPTED
 
 AUDIENCE = 20_000  # as many as make an index cheaper than reading everything
 BATCH_SIZE = 100  # and as few as make more batches than statistics remember one by one
@@ -24,6 +25,11 @@ SUBSCRIBE = """
 ROWS_READ = """
     SELECT sum(seq_tup_read + idx_tup_fetch)::int FROM pg_stat_xact_user_tables
     WHERE relname LIKE 'push_delivery_logs_%'
+"""
+
+UPDATES = """
+    SELECT relname, n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables
+    WHERE relname ~ '^push_(delivery_logs_|subscriptions$)' AND n_tup_upd > 0
 """
 
 
@@ -105,3 +111,16 @@ def test_recording_reads_the_rows_recorded_and_not_the_notification(sessions, ne
 
         assert len(changed) == BATCH_SIZE
         assert rows_read(session) - before <= 2 * BATCH_SIZE  # to find each and to change it
+
+
+def test_recording_writes_to_no_index(sessions, new_batch_id):
+    with transaction(sessions) as session:
+        work = take(session, new_batch_id)
+
+    with transaction(sessions) as session:
+        record.write(session, work, [(each, ACCEPTED) for each in work.recipients])
+
+        updates = session.execute(text(UPDATES)).all()
+
+    assert {table for table, *_ in updates} == {"push_subscriptions", f"push_delivery_logs_{work.planned_at:%Y_%m}"}
+    assert all(in_place >= 0.9 * rows for _, rows, in_place in updates), updates
