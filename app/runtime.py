@@ -100,7 +100,7 @@ def _redis_client(url: str | None) -> Redis | None:
     if url is None:
         return None
     return Redis.from_url(
-        url.replace("valkey", "redis", 1),
+        url,
         socket_timeout=REDIS_TIMEOUT_SECONDS,
         socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
     )

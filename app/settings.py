@@ -8,16 +8,26 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from limits import parse as parse_rate
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.development_secrets import development_secret
 from app.push.keys import InvalidVapidKey, VapidKey
 from app.push.vapid import subject_problem
+from app.setting_types import (
+    CertificateFile,
+    CommaSeparated,
+    HostNames,
+    LogLevel,
+    Origins,
+    PostgresUrl,
+    Rate,
+    RedisUrl,
+    VapidSubject,
+)
 
 MIN_SECRET_LENGTH = 32  # bytes of an HS256 key, RFC 7518 section 3.2
 
@@ -41,51 +51,6 @@ class SettingsError(Exception):
     """The configuration cannot be used; the message names each variable and what to do."""
 
 
-def _split_commas(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-def _check_rate(value: str) -> str:
-    try:
-        parse_rate(value)
-    except ValueError as error:
-        raise ValueError("must look like 100/hour, 10/minute or 5/second") from error
-    return value
-
-
-def _known_log_level(value: str) -> str:
-    level = value.upper()
-    if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
-        raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
-    return level
-
-
-def _postgresql_url(value: str) -> str:
-    scheme, separator, rest = value.partition("://")
-    if not separator or scheme not in {"postgresql", "postgres", "postgresql+psycopg2"}:
-        raise ValueError("must be a postgresql:// URL")
-    return f"postgresql://{rest}"
-
-
-def _vapid_subject(value: str) -> str:
-    if not value.startswith(("mailto:", "https:")):
-        raise ValueError("must be a mailto: or https: URL where push services can reach you (RFC 8292 section 2.1)")
-    return value
-
-
-def _redis_url(value: str) -> str:
-    if value.partition("://")[0] not in {"redis", "rediss", "valkey", "valkeys"}:
-        raise ValueError("must be a redis:// or rediss:// URL")
-    return value
-
-
-CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
-Rate = Annotated[str, AfterValidator(_check_rate)]
-PostgresUrl = Annotated[str, AfterValidator(_postgresql_url)]
-
-
 class Settings(BaseSettings):
     """The service's configuration. An empty variable counts as unset."""
 
@@ -94,15 +59,16 @@ class Settings(BaseSettings):
     )
 
     environment: Environment = Environment.DEVELOPMENT
-    log_level: Annotated[str, AfterValidator(_known_log_level)] = "INFO"
+    log_level: LogLevel = "INFO"
     data_dir: Path = Path(".data")
     site_url: str | None = None
     asset_base_url: str | None = None
 
-    database_url: PostgresUrl | None = None
-    database_read_url: PostgresUrl | None = None
-    redis_url: Annotated[str, AfterValidator(_redis_url)] | None = None
-    broker_url: str | None = None
+    # URLs hold passwords: printing the settings must not show them.
+    database_url: PostgresUrl | None = Field(default=None, repr=False)
+    database_read_url: PostgresUrl | None = Field(default=None, repr=False)
+    redis_url: RedisUrl | None = Field(default=None, repr=False)
+    broker_url: str | None = Field(default=None, repr=False)
 
     secret_key: SecretStr | None = None
     api_key: SecretStr | None = None
@@ -115,11 +81,11 @@ class Settings(BaseSettings):
 
     vapid_private_key: SecretStr | None = None
     vapid_public_key: str | None = None
-    vapid_subject: Annotated[str, AfterValidator(_vapid_subject)] = "mailto:admin@example.com"
+    vapid_subject: VapidSubject = "mailto:admin@example.com"
 
     push_sender: SenderKind = SenderKind.CURL
-    push_extra_hosts: CommaSeparated = ()
-    push_ca_file: Path | None = None
+    push_extra_hosts: HostNames = ()
+    push_ca_file: CertificateFile | None = None
     push_allow_loopback: bool = False
     push_default_ttl_seconds: Annotated[int, Field(ge=0, le=28 * 24 * 3600)] = 4 * 24 * 3600
     inline_max_recipients: Annotated[int, Field(ge=0)] = 1000
@@ -130,10 +96,10 @@ class Settings(BaseSettings):
     rate_limit_subscription: Rate = "100/hour"
     rate_limit_notification: Rate = "50/hour"
     rate_limit_analytics: Rate = "200/hour"
-    cors_allowed_origins: CommaSeparated = ()
+    cors_allowed_origins: Origins = ()
     trusted_proxies: CommaSeparated = ()
 
-    sentry_dsn: str | None = None
+    sentry_dsn: str | None = Field(default=None, repr=False)
     prometheus_metrics_enabled: bool = True
     worker_metrics_port: Annotated[int, Field(ge=1, le=65535)] = 8002
 
@@ -173,6 +139,10 @@ class Settings(BaseSettings):
         return self
 
 
+def _signs_with_a_secret(settings: Settings) -> bool:
+    return any(algorithm.startswith("HS") for algorithm in settings.jwt_algorithms)
+
+
 def _is_weak(secret: SecretStr | None, minimum: int) -> bool:
     return secret is None or len(secret.get_secret_value()) < minimum
 
@@ -182,8 +152,12 @@ _PRODUCTION_RULES: list[tuple[Callable[[Settings], bool], str]] = [
     (lambda s: _is_weak(s.secret_key, MIN_SECRET_LENGTH), "set SECRET_KEY to at least 32 random characters"),
     (lambda s: _is_weak(s.api_key, 16), "set API_KEY to at least 16 random characters"),
     (
-        lambda s: s.jwt_public_key is None and _is_weak(s.jwt_secret_key, MIN_SECRET_LENGTH),
-        "set JWT_SECRET_KEY to at least 32 random characters, or JWT_PUBLIC_KEY",
+        lambda s: _signs_with_a_secret(s) and _is_weak(s.jwt_secret_key, MIN_SECRET_LENGTH),
+        "set JWT_SECRET_KEY to at least 32 random characters, or JWT_ALGORITHMS to RS256 or ES256",
+    ),
+    (
+        lambda s: s.jwt_secret_key_previous is not None and _is_weak(s.jwt_secret_key_previous, MIN_SECRET_LENGTH),
+        "JWT_SECRET_KEY_PREVIOUS has fewer than 32 characters: whoever guesses it signs tokens",
     ),
     (
         lambda s: s.vapid_subject == Settings.model_fields["vapid_subject"].default,

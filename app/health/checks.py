@@ -190,7 +190,7 @@ def _redis_client(redis_url: str | None) -> redis.Redis | None:
     if redis_url is None:
         return None
     return redis.Redis.from_url(
-        redis_url.replace("valkey", "redis", 1),
+        redis_url,
         socket_timeout=TIMEOUT_SECONDS / 2,
         socket_connect_timeout=TIMEOUT_SECONDS / 2,
         retry=Retry(NoBackoff(), 1),  # a connection that a restarted Redis closed is simply opened again

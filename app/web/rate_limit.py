@@ -96,7 +96,7 @@ def create_limiter(settings: Settings) -> Limiter:
     return Limiter(
         key_func=get_remote_address,
         strategy="moving-window",
-        storage_uri=settings.redis_url.replace("valkey", "redis", 1),
+        storage_uri=settings.redis_url,
         storage_options=options,
     )
 

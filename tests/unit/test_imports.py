@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("push", ("app.push", "app.push.*")),
     ("simulator", ("app.simulator", "app.simulator.*")),
     ("ground", ("app", "app.errors", "app.ids", "app.development_secrets", "app.web.text")),
-    ("settings", ("app.settings",)),
+    ("settings", ("app.settings", "app.setting_types")),
     ("observability", ("app.observability", "app.observability.*")),
     ("db", ("app.db", "app.db.*")),
     ("models", ("app.models", "app.models.*")),

@@ -109,6 +109,36 @@ def test_a_database_url_of_any_usual_scheme_works(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("redis://valkey:6379/0", "redis://valkey:6379/0"),
+        ("valkey://:valkey@valkey:6379/0", "redis://:valkey@valkey:6379/0"),
+        ("valkeys://cache/0", "rediss://cache/0"),
+        ("rediss://cache/0", "rediss://cache/0"),
+    ],
+)
+def test_a_valkey_is_addressed_by_its_scheme_and_nothing_else_of_the_url_changes(
+    monkeypatch: pytest.MonkeyPatch, given: str, meant: str
+) -> None:
+    assert _load(monkeypatch, REDIS_URL=given).redis_url == meant
+
+
+def test_hosts_and_origins_are_compared_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = _load(
+        monkeypatch,
+        PUSH_EXTRA_HOSTS="Push.Example.NET",
+        CORS_ALLOWED_ORIGINS="https://WWW.Example.com,http://localhost:3000,http://[::1]:3000",
+    )
+
+    assert settings.push_extra_hosts == ("push.example.net",)
+    assert settings.cors_allowed_origins == (
+        "https://www.example.com",
+        "http://localhost:3000",
+        "http://[::1]:3000",
+    )
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("RATE_LIMIT_NOTIFICATION", "fifty an hour"),
@@ -117,7 +147,16 @@ def test_a_database_url_of_any_usual_scheme_works(monkeypatch: pytest.MonkeyPatc
         ("DATABASE_URL", "mysql://root@db/push"),
         ("DATABASE_URL", "db:5432"),
         ("DATABASE_READ_URL", "sqlite:///file"),
+        ("DATABASE_URL", "postgresql://push:half/a#password@db:5432/push"),
         ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "redis://cache:port/0"),
+        ("PUSH_CA_FILE", "/nowhere/ca.pem"),
+        ("PUSH_CA_FILE", __file__),
+        ("PUSH_EXTRA_HOSTS", "https://push.example.net"),
+        ("PUSH_EXTRA_HOSTS", "push.example.net,*.example.org"),
+        ("CORS_ALLOWED_ORIGINS", "https://www.example.com/"),
+        ("CORS_ALLOWED_ORIGINS", "www.example.com"),
+        ("CORS_ALLOWED_ORIGINS", "https://www.example.com,https://user@blog.example.com"),
         ("LOG_LEVEL", "LOUD"),
         ("ENVIRONMENT", "staging"),
         ("PUSH_SENDER", "smtp"),
@@ -171,6 +210,8 @@ def test_production_starts_with_everything_it_needs(monkeypatch: pytest.MonkeyPa
         ({"API_KEY": "short"}, "API_KEY"),
         ({"JWT_SECRET_KEY": ""}, "JWT_SECRET_KEY"),
         ({"JWT_SECRET_KEY": "short"}, "JWT_SECRET_KEY"),
+        ({"JWT_SECRET_KEY": "short", "JWT_PUBLIC_KEY": "-----BEGIN PUBLIC KEY-----"}, "JWT_SECRET_KEY"),
+        ({"JWT_SECRET_KEY_PREVIOUS": "short"}, "JWT_SECRET_KEY_PREVIOUS"),
         ({"VAPID_SUBJECT": ""}, "VAPID_SUBJECT"),
         ({"PUSH_ALLOW_LOOPBACK": "true"}, "PUSH_ALLOW_LOOPBACK"),
         ({"SITE_URL": "http://www.example.org"}, "SITE_URL"),
@@ -198,7 +239,7 @@ def test_production_names_all_that_is_missing(monkeypatch: pytest.MonkeyPatch) -
 def test_production_needs_no_secret_when_tokens_are_signed_with_a_private_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    variables = PRODUCTION | {"JWT_SECRET_KEY": "", "JWT_PUBLIC_KEY": "-----BEGIN PUBLIC KEY-----"}
+    variables = PRODUCTION | {"JWT_SECRET_KEY": "", "JWT_ALGORITHMS": "RS256"}
 
     assert _load(monkeypatch, **variables).jwt_secret_key is None
 
@@ -229,6 +270,19 @@ def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.Monke
 
     assert SECRET not in repr(settings)
     assert SECRET not in str(_without_secrets(settings))
+
+
+def test_passwords_in_urls_do_not_show_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = _load(
+        monkeypatch,
+        DATABASE_URL=f"postgresql://push:{SECRET}@db/push",
+        DATABASE_READ_URL=f"postgresql://push:{SECRET}@replica/push",
+        REDIS_URL=f"redis://:{SECRET}@cache/0",
+        BROKER_URL=f"amqp://push:{SECRET}@broker",
+        SENTRY_DSN=f"https://{SECRET}@sentry.example.com/1",
+    )
+
+    assert SECRET not in repr(settings)
 
 
 def test_settings_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,110 @@
+"""The forms that the values of variables take, each checked so that what could never work is refused at the start.
+
+A refusal says what the value must be; it never shows the value, which may hold a password.
+"""
+
+import ssl
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import SplitResult, urlsplit
+
+from limits import parse as parse_rate
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_settings import NoDecode
+
+_PASSWORDS = "special characters of a password are percent-encoded"
+_HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-")
+
+
+def _split_commas(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _check_rate(value: str) -> str:
+    try:
+        parse_rate(value)
+    except ValueError as error:
+        raise ValueError("must look like 100/hour, 10/minute or 5/second") from error
+    return value
+
+
+def _known_log_level(value: str) -> str:
+    level = value.upper()
+    if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+    return level
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # looked at only now: it raises when it is no number
+    except ValueError:
+        return None
+    return parts
+
+
+def _postgresql_url(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if not separator or scheme not in {"postgresql", "postgres", "postgresql+psycopg2"} or _split(value) is None:
+        raise ValueError(f"must be a postgresql:// URL; {_PASSWORDS}")
+    return f"postgresql://{rest}"
+
+
+def _redis_url(value: str) -> str:
+    scheme, _, rest = value.partition("://")
+    known = {"redis": "redis", "valkey": "redis", "rediss": "rediss", "valkeys": "rediss"}
+    if scheme not in known or _split(value) is None:
+        raise ValueError(f"must be a redis:// or rediss:// URL; {_PASSWORDS}")
+    return f"{known[scheme]}://{rest}"
+
+
+def _vapid_subject(value: str) -> str:
+    if not value.startswith(("mailto:", "https:")):
+        raise ValueError("must be a mailto: or https: URL where push services can reach you (RFC 8292 section 2.1)")
+    return value
+
+
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the origins as browsers write them; with a path, or only a slash, one would match no request."""
+    for value in values:
+        if value != "*" and not _is_origin(value):
+            raise ValueError("must be origins like https://www.example.com, without a slash or path after the host")
+    return tuple(value.lower() for value in values)
+
+
+def _is_origin(value: str) -> bool:
+    parts = _split(value)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname or "@" in value:
+        return False
+    return value.lower() == f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _host_names(values: tuple[str, ...]) -> tuple[str, ...]:
+    lower = tuple(value.lower() for value in values)
+    if not all(_HOST_CHARACTERS.issuperset(value) for value in lower):
+        raise ValueError("must be bare host names like push.example.net, without https://, port or *")
+    return lower
+
+
+def _certificates(value: Path) -> Path:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=value)
+    except ssl.SSLError:
+        raise ValueError("must be a file of certificates in PEM") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    return value
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+Origins = Annotated[CommaSeparated, AfterValidator(_origins)]
+HostNames = Annotated[CommaSeparated, AfterValidator(_host_names)]
+Rate = Annotated[str, AfterValidator(_check_rate)]
+LogLevel = Annotated[str, AfterValidator(_known_log_level)]
+PostgresUrl = Annotated[str, AfterValidator(_postgresql_url)]
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+VapidSubject = Annotated[str, AfterValidator(_vapid_subject)]
+CertificateFile = Annotated[Path, AfterValidator(_certificates)]
