@@ -12,7 +12,6 @@ from limits import parse as parse_rate
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
 
-_PASSWORDS = "special characters of a password are percent-encoded"
 _HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-")
 
 
@@ -48,17 +47,24 @@ def _split(url: str) -> SplitResult | None:
 
 def _postgresql_url(value: str) -> str:
     scheme, separator, rest = value.partition("://")
-    if not separator or scheme not in {"postgresql", "postgres", "postgresql+psycopg2"} or _split(value) is None:
-        raise ValueError(f"must be a postgresql:// URL; {_PASSWORDS}")
-    return f"postgresql://{rest}"
+    if not separator or scheme not in {"postgresql", "postgres", "postgresql+psycopg2"}:
+        raise ValueError("must be a postgresql:// URL")
+    return f"postgresql://{_readable(rest)}"
 
 
 def _redis_url(value: str) -> str:
     scheme, _, rest = value.partition("://")
     known = {"redis": "redis", "valkey": "redis", "rediss": "rediss", "valkeys": "rediss"}
-    if scheme not in known or _split(value) is None:
-        raise ValueError(f"must be a redis:// or rediss:// URL; {_PASSWORDS}")
-    return f"{known[scheme]}://{rest}"
+    if scheme not in known:
+        raise ValueError("must be a redis:// or rediss:// URL")
+    return f"{known[scheme]}://{_readable(rest)}"
+
+
+def _readable(rest: str) -> str:
+    """Return what follows a URL's scheme. Raises ValueError when its port is none."""
+    if _split(f"//{rest}") is None:
+        raise ValueError("its port is not a number; special characters of a password must be percent-encoded")
+    return rest
 
 
 def _vapid_subject(value: str) -> str:
