@@ -26,12 +26,12 @@ from app.runtime import Runtime
 from app.settings import Settings, SettingsError, get_settings
 from app.subscriptions.router import router as subscriptions_router
 from app.web import openapi, problems
-from app.web.client_address import parse_networks
 from app.web.docs import documentation
 from app.web.middleware import PlainStartupFailure, middleware
 from app.web.rate_limit import RateLimits, create_limiter
 from app.web.tokens import TokenVerifier
 
+CANNOT_BOOT = 3  # at this exit code gunicorn stops; at any other it starts the same worker again, for ever
 EXPECTED_FAULTS = (SettingsError, EmbeddedPostgresUnavailable, DomainError)  # their message says all
 ROUTERS = (subscriptions_router, notifications_router, analytics_router, health_router, keyring_router)
 
@@ -54,7 +54,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.token_verifier = TokenVerifier(settings)
-    app.state.trusted_proxies = parse_networks(settings.trusted_proxies)
     app.state.limiter = create_limiter(settings)
     app.state.rate_limits = RateLimits(settings, app.state.limiter)
     app.state.endpoint_policy = EndpointPolicy(
@@ -91,7 +90,9 @@ def _app_of_this_process() -> FastAPI:
     try:
         return create_app()
     except SettingsError as error:
-        sys.exit(f"{error}")  # the message alone: a traceback would hide what is to be done
+        # The message alone: a traceback would hide what is to be done.
+        sys.stderr.write(f"{error}\n")
+        sys.exit(CANNOT_BOOT)
 
 
 app = _app_of_this_process()

@@ -4,6 +4,7 @@ A refusal says what the value must be; it never shows the value, which may hold 
 """
 
 import ssl
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
@@ -11,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from limits import parse as parse_rate
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
+from sentry_sdk.utils import Dsn
 
 _HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-")
 
@@ -95,6 +97,21 @@ def _host_names(values: tuple[str, ...]) -> tuple[str, ...]:
     return lower
 
 
+def _networks(values: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(value, strict=False) for value in values)
+    except ValueError:
+        raise ValueError("must be IP addresses or networks like 10.0.0.0/8") from None
+
+
+def _sentry_dsn(value: str) -> str:
+    try:
+        Dsn(value)
+    except ValueError:
+        raise ValueError("must be a DSN as Sentry gives it, like https://KEY@HOST/1") from None
+    return value
+
+
 def _certificates(value: Path) -> Path:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=value)
@@ -108,9 +125,13 @@ def _certificates(value: Path) -> Path:
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 Origins = Annotated[CommaSeparated, AfterValidator(_origins)]
 HostNames = Annotated[CommaSeparated, AfterValidator(_host_names)]
+Networks = Annotated[
+    tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks), BeforeValidator(_split_commas)
+]
 Rate = Annotated[str, AfterValidator(_check_rate)]
 LogLevel = Annotated[str, AfterValidator(_known_log_level)]
 PostgresUrl = Annotated[str, AfterValidator(_postgresql_url)]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 VapidSubject = Annotated[str, AfterValidator(_vapid_subject)]
+SentryDsn = Annotated[str, AfterValidator(_sentry_dsn)]
 CertificateFile = Annotated[Path, AfterValidator(_certificates)]

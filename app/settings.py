@@ -22,10 +22,12 @@ from app.setting_types import (
     CommaSeparated,
     HostNames,
     LogLevel,
+    Networks,
     Origins,
     PostgresUrl,
     Rate,
     RedisUrl,
+    SentryDsn,
     VapidSubject,
 )
 
@@ -97,9 +99,9 @@ class Settings(BaseSettings):
     rate_limit_notification: Rate = "50/hour"
     rate_limit_analytics: Rate = "200/hour"
     cors_allowed_origins: Origins = ()
-    trusted_proxies: CommaSeparated = ()
+    trusted_proxies: Networks = ()
 
-    sentry_dsn: str | None = Field(default=None, repr=False)
+    sentry_dsn: SentryDsn | None = Field(default=None, repr=False)
     prometheus_metrics_enabled: bool = True
     worker_metrics_port: Annotated[int, Field(ge=1, le=65535)] = 8002
 

@@ -14,9 +14,15 @@ from uvicorn_worker import UvicornWorker
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from app.observability import processes
-from app.observability.logging import stdlib_config
 from app.settings import SettingsError, get_settings
+
+try:
+    from app.observability import processes
+    from app.observability.logging import stdlib_config
+
+    logconfig_dict = stdlib_config(get_settings())
+except SettingsError as error:
+    sys.exit(f"{error}")
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]
@@ -42,11 +48,6 @@ def available_cores() -> int:
         return cores
     return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
 
-
-try:
-    logconfig_dict = stdlib_config(get_settings())
-except SettingsError as error:
-    sys.exit(f"{error}")
 
 bind = "0.0.0.0:8001"  # a container's port: what is published of it, the deployment decides
 worker_class = Worker

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings
 
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -22,11 +22,12 @@ class _DataDir(BaseSettings):
 
 
 def _prepare() -> Path:
+    """Return the directory, made if need be. Raises SettingsError."""
     directory = Path(os.environ.get(VARIABLE) or _DataDir().data_dir / "metrics").absolute()
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RuntimeError(
+        raise SettingsError(
             f"Metrics cannot be kept in {directory} ({error.strerror}). "
             f"Set DATA_DIR or {VARIABLE} to a directory that this user may write to."
         ) from error

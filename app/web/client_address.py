@@ -5,18 +5,8 @@ from collections.abc import Iterable
 
 from fastapi import Request
 
-from app.settings import SettingsError
-
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def parse_networks(entries: Iterable[str]) -> tuple[IPNetwork, ...]:
-    """Return the networks that TRUSTED_PROXIES lists (addresses or CIDR). Raises SettingsError."""
-    try:
-        return tuple(ipaddress.ip_network(entry, strict=False) for entry in entries)
-    except ValueError as error:
-        raise SettingsError(f"TRUSTED_PROXIES: {error}; list IP addresses or networks like 10.0.0.0/8.") from None
 
 
 def client_address(peer: str | None, forwarded_for: Iterable[str], trusted: Iterable[IPNetwork]) -> str:
@@ -48,7 +38,7 @@ def rate_limit_address(request: Request) -> str:
     address = client_address(
         request.client.host if request.client else None,
         request.headers.getlist("x-forwarded-for"),
-        request.app.state.trusted_proxies,
+        request.app.state.settings.trusted_proxies,
     )
     parsed = _parse(address)
     if isinstance(parsed, ipaddress.IPv6Address):

@@ -150,11 +150,22 @@ def test_production_logs_json_shows_no_banner_and_stops_gently(start: Start) -> 
     assert not any("exception" in line for line in lines)
 
 
-def test_settings_that_cannot_be_used_stop_it_with_a_clear_message(start_server: LiveServerFactory) -> None:
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"RATE_LIMIT_ANALYTICS": "often"}, "RATE_LIMIT_ANALYTICS: "),
+        ({"JWT_ALGORITHMS": "none"}, "JWT_ALGORITHMS: "),  # found by the app, in the worker
+        ({"DATA_DIR": f"{CONFIGURATION}/data"}, f"Metrics cannot be kept in {CONFIGURATION}/data/metrics"),
+    ],
+)
+def test_settings_that_cannot_be_used_stop_it_with_a_clear_message(
+    start_server: LiveServerFactory, variables: dict[str, str], told: str
+) -> None:
     command = ["gunicorn", "-c", str(CONFIGURATION), "-b", "127.0.0.1:{port}", "app.main:app"]
 
     with pytest.raises(pytest.fail.Exception) as failure:
-        start_server(command=command, RATE_LIMIT_ANALYTICS="often")
+        start_server(command=command, WEB_CONCURRENCY="1", **variables)
 
-    assert "RATE_LIMIT_ANALYTICS: " in str(failure.value)
+    assert "The server ended." in str(failure.value)
+    assert told in str(failure.value)
     assert "Traceback" not in str(failure.value)

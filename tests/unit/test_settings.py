@@ -123,6 +123,12 @@ def test_a_valkey_is_addressed_by_its_scheme_and_nothing_else_of_the_url_changes
     assert _load(monkeypatch, REDIS_URL=given).redis_url == meant
 
 
+def test_a_trusted_proxy_is_an_address_or_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = _load(monkeypatch, TRUSTED_PROXIES="10.1.2.3/8, ::1")
+
+    assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
+
+
 def test_hosts_and_origins_are_compared_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = _load(
         monkeypatch,
@@ -157,6 +163,11 @@ def test_hosts_and_origins_are_compared_as_browsers_write_them(monkeypatch: pyte
         ("CORS_ALLOWED_ORIGINS", "https://www.example.com/"),
         ("CORS_ALLOWED_ORIGINS", "www.example.com"),
         ("CORS_ALLOWED_ORIGINS", "https://www.example.com,https://user@blog.example.com"),
+        ("TRUSTED_PROXIES", "nginx"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,*"),
+        ("SENTRY_DSN", "sentry.example.com"),
+        ("SENTRY_DSN", "https://key@sentry.example.com:port/1"),
         ("LOG_LEVEL", "LOUD"),
         ("ENVIRONMENT", "staging"),
         ("PUSH_SENDER", "smtp"),

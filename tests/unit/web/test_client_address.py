@@ -1,12 +1,13 @@
+from ipaddress import ip_network
+
 import pytest
 from fastapi import Request
 
-from app.settings import SettingsError
-from app.web.client_address import client_address, parse_networks, rate_limit_address
+from app.web.client_address import client_address, rate_limit_address
 from app.web.routing import api_router
 from tests.unit.web.conftest import EdgeFactory
 
-PROXIES = parse_networks(["10.0.0.0/8", "192.0.2.7", "2001:db8:1::/48"])
+PROXIES = [ip_network(network) for network in ("10.0.0.0/8", "192.0.2.7", "2001:db8:1::/48")]
 
 
 def test_without_trusted_proxies_the_header_is_not_believed() -> None:
@@ -48,12 +49,6 @@ def test_ipv6_proxies_are_trusted_too() -> None:
 
 def test_a_peer_without_an_address_has_a_name_all_the_same() -> None:
     assert client_address(None, ["1.2.3.4"], PROXIES) == "unknown"
-
-
-@pytest.mark.parametrize("entry", ["nginx", "10.0.0.0/33", "*"])
-def test_trusted_proxies_must_be_addresses(entry: str) -> None:
-    with pytest.raises(SettingsError, match="TRUSTED_PROXIES"):
-        parse_networks([entry])
 
 
 def test_one_ipv6_network_is_one_client(edge: EdgeFactory) -> None:
