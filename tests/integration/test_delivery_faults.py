@@ -9,8 +9,7 @@ from sqlalchemy import event, func, select, text
 from app.db.session import PASSING_ERRORS, transaction
 from app.delivery import run
 from app.models import DeliveryLog, DeliveryStatus, Notification, Subscription
-from app.workers.loop import DeliveryLoop
-from tests.support.delivery import send
+from tests.support.delivery import finish_with_a_worker, send
 from tests.support.senders import GONE, REJECTED, UNAVAILABLE, ScriptedSender
 
 AUDIENCE = 6
@@ -51,13 +50,11 @@ def pipeline(pipeline, sender):
     return replace(pipeline, sender=sender)
 
 
-def finish_with_a_worker(pipeline):
+def finish_over_days(pipeline):
     """Let a worker come again and again, as if a day went by each time."""
     is_unfinished = True
     while is_unfinished:
-        loop = DeliveryLoop(pipeline)
-        while loop.run_once():
-            pass
+        finish_with_a_worker(pipeline)
         with transaction(pipeline.sessions) as session:
             session.execute(text("UPDATE push_notifications SET plan_after = now() WHERE state = 'planning'"))
             session.execute(text("UPDATE push_delivery_batches SET not_before = now() WHERE state = 'ready'"))
@@ -75,7 +72,7 @@ def steps_of_a_send(pipeline, connection):
 def test_a_connection_lost_at_any_step_loses_nobody(pipeline, sender, subscribe, connection):
     subscribe(AUDIENCE)
     steps = steps_of_a_send(pipeline, connection)
-    finish_with_a_worker(pipeline)
+    finish_over_days(pipeline)
     assert steps > 20
 
     for step in range(1, steps + 1):
@@ -91,7 +88,7 @@ def test_a_connection_lost_at_any_step_loses_nobody(pipeline, sender, subscribe,
             continue
         finally:
             connection.at(None)
-        finish_with_a_worker(pipeline)
+        finish_over_days(pipeline)
 
         with transaction(pipeline.sessions) as session:
             notification = session.get_one(Notification, sent.notification.id)

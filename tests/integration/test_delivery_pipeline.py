@@ -1,4 +1,4 @@
-"""Who gets a notification, once each, and what becomes of work that was interrupted."""
+"""How a notification is worked off: by a request and by workers, interrupted, late, and tried again."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,104 +9,22 @@ from app.db.session import transaction
 from app.delivery import claim, plan
 from app.delivery.inline import InlineLimits
 from app.delivery.run import run_batch
-from app.models import DEFAULT_TENANT_ID, DeliveryBatch, DeliveryLog, Notification, Subscription
+from app.models import DEFAULT_TENANT_ID, DeliveryBatch, DeliveryLog, Notification
 from app.push.keys import VapidKey
 from app.push.message import topic_for
-from app.workers.loop import DeliveryLoop
-from tests.support.delivery import ledger_adds_up, send, until
-
-NOTHING_INLINE = InlineLimits(max_recipients=0, timeout_seconds=1)
-
-
-def change(subscriber, **columns):
-    with transaction(subscriber.sessions) as session:
-        session.execute(update(Subscription).where(Subscription.id == subscriber.id).values(**columns))
-
-
-def finish_with_a_worker(pipeline):
-    loop = DeliveryLoop(pipeline)
-    while loop.run_once():
-        pass
+from tests.support.delivery import (
+    NOTHING_INLINE,
+    change,
+    finish_with_a_worker,
+    received,
+    send,
+    until,
+)
 
 
 def only_batch(pipeline):
     with transaction(pipeline.sessions) as session:
         return session.scalars(select(DeliveryBatch)).one()
-
-
-def received(subscribers):
-    return [len(subscriber.browser.received) for subscriber in subscribers]
-
-
-def test_topics_users_and_subscriptions_are_a_union_and_a_double_match_gets_one_message(pipeline, subscribe):
-    [by_topic] = subscribe(topics=["news", "sport"])
-    [by_user] = subscribe(user_id="7", topics=["news"])
-    [by_id] = subscribe()
-    [nobody] = subscribe(topics=["weather"], user_id="8")
-
-    sent = send(pipeline, topics=["news", "sport"], user_ids=["7"], subscription_ids=[by_id.id])
-
-    assert received([by_topic, by_user, by_id, nobody]) == [1, 1, 1, 0]
-    assert sent.notification.targeted == 3
-
-
-def test_the_disabled_the_deleted_and_the_gone_are_not_in_the_audience(pipeline, subscribe):
-    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
-    subscribers = (
-        subscribe() + subscribe(enabled=False) + subscribe(deleted_at=long_ago) + subscribe(gone_at=long_ago)
-    )
-
-    sent = send(pipeline)
-
-    assert received(subscribers) == [1, 0, 0, 0]
-    assert sent.notification.targeted == 1
-
-
-def test_an_audience_of_nobody_is_sent_at_once(pipeline):
-    sent = send(pipeline, topics=["nobody-has-this"])
-
-    assert sent.is_complete
-    assert (sent.notification.state, sent.notification.targeted, sent.counts) == ("sent", 0, {})
-
-
-@pytest.mark.parametrize("count", [3, 4, 5, 8])
-def test_page_boundaries_lose_nobody_and_plan_nobody_twice(pipeline, subscribe, monkeypatch, count):
-    monkeypatch.setattr(plan, "PAGE_SIZE", 4)
-    monkeypatch.setattr(plan, "BATCH_SIZE", 3)
-    subscribers = subscribe(count)
-
-    sent = send(pipeline)
-
-    assert received(subscribers) == [1] * count
-    assert ledger_adds_up(pipeline.sessions, sent)
-
-
-def test_a_thousand_subscribers_on_four_push_services_all_get_it_and_the_ledger_adds_up(
-    pipeline, push_service, subscribe
-):
-    subscribers = [
-        subscriber
-        for service in ("fcm", "mozilla", "apple", "wns")
-        for subscriber in subscribe(250, service=service, host="127.0.0.2" if service == "wns" else None)
-    ]
-
-    sent = send(pipeline)
-
-    assert sent.counts == {"sent": 1000}
-    assert ledger_adds_up(pipeline.sessions, sent)
-    assert received(subscribers) == [1] * 1000
-    assert push_service.counts.accepted == 1000
-
-
-def test_who_subscribes_after_a_broadcast_was_accepted_is_not_in_it(pipeline, subscribe):
-    [early] = subscribe()
-    sent = send(pipeline, limits=NOTHING_INLINE)
-    [late] = subscribe()
-
-    finish_with_a_worker(pipeline)
-
-    assert received([early, late]) == [1, 0]
-    assert not sent.is_complete
 
 
 def test_a_large_audience_is_left_to_the_worker_which_finishes_it(pipeline, subscribe, monkeypatch):

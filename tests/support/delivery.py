@@ -1,7 +1,7 @@
 """Fixtures for the pipeline without HTTP: a pipeline over a fresh database, and subscribers at the simulator."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, select, text, update
 
 from app.db.session import SessionFactory, transaction
 from app.delivery.inline import InlineLimits
@@ -25,8 +25,10 @@ from app.push.endpoint import EndpointPolicy
 from app.push.factory import create_sender
 from app.push.sender import Timeouts
 from app.simulator import Browser, Simulator
+from app.workers.loop import DeliveryLoop
 
 LIMITS = InlineLimits(max_recipients=1000, timeout_seconds=20)
+NOTHING_INLINE = InlineLimits(max_recipients=0, timeout_seconds=1)
 SECRET_KEY = "a-secret-of-the-tests-" + "x" * 32
 
 
@@ -112,6 +114,23 @@ def send(pipeline: Pipeline, *, limits: InlineLimits = LIMITS, **fields: Any) ->
     is_targeted = any(name in content for name in ("topics", "user_ids", "subscription_ids"))
     request = SendRequest(**content) if is_targeted else BroadcastRequest(**content)
     return service.send(pipeline, request, tenant_id=DEFAULT_TENANT_ID, default_ttl_seconds=3600, limits=limits)
+
+
+def finish_with_a_worker(pipeline: Pipeline) -> None:
+    """Let a worker do all that is due."""
+    loop = DeliveryLoop(pipeline)
+    while loop.run_once():
+        pass
+
+
+def received(subscribers: Iterable[Subscriber]) -> list[int]:
+    """Return how many messages the browser of each got."""
+    return [len(subscriber.browser.received) for subscriber in subscribers]
+
+
+def change(subscriber: Subscriber, **columns: Any) -> None:
+    with transaction(subscriber.sessions) as session:
+        session.execute(update(Subscription).where(Subscription.id == subscriber.id).values(**columns))
 
 
 def ledger_adds_up(sessions: SessionFactory, sent: Sent) -> bool:

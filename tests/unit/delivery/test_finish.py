@@ -6,11 +6,8 @@ from sqlalchemy import text
 from app.db.session import transaction
 from app.delivery import claim, plan
 from app.delivery.finish import is_everybody_tried
-from app.delivery.inline import InlineLimits
 from app.models import Notification
-from tests.support.delivery import is_somebody_waiting, send, until
-
-NOTHING_INLINE = InlineLimits(max_recipients=0, timeout_seconds=1)
+from tests.support.delivery import NOTHING_INLINE, is_somebody_waiting, send, until
 
 
 @pytest.fixture

@@ -11,21 +11,16 @@ from app.db.session import database_now, transaction
 from app.delivery import claim, plan
 from app.delivery.inline import InlineLimits, run_inline
 from app.models import DeliveryBatch, Notification
-from app.workers.loop import DeliveryLoop
-from tests.support.delivery import ledger_adds_up, send, until
+from tests.support.delivery import NOTHING_INLINE, finish_with_a_worker, ledger_adds_up, received, send, until
 from tests.support.senders import WAIT_SECONDS, HangingSender, ScriptedSender
 
-NOTHING_INLINE = InlineLimits(max_recipients=0, timeout_seconds=1)
 SHORT = InlineLimits(max_recipients=1000, timeout_seconds=0.2)
 
 
-def finish_with_a_worker(pipeline):
+def let_everything_be_due(pipeline):
     with transaction(pipeline.sessions) as session:
         session.execute(update(Notification).values(plan_after=text("now()")))
         session.execute(update(DeliveryBatch).values(not_before=text("now()")))
-    loop = DeliveryLoop(pipeline)
-    while loop.run_once():
-        pass
 
 
 def test_a_push_service_that_does_not_answer_holds_up_no_request_and_its_answer_is_still_recorded(
@@ -46,10 +41,11 @@ def test_an_audience_that_takes_too_long_to_plan_is_left_to_the_worker(pipeline,
     subscribers = subscribe(5)
 
     sent = send(pipeline, limits=InlineLimits(max_recipients=1000, timeout_seconds=0))
+    let_everything_be_due(pipeline)
     finish_with_a_worker(pipeline)
 
     assert not sent.is_complete
-    assert [len(subscriber.browser.received) for subscriber in subscribers] == [1] * 5
+    assert received(subscribers) == [1] * 5
 
 
 @pytest.mark.parametrize(
@@ -61,6 +57,7 @@ def test_an_error_after_accepting_is_a_202_and_the_worker_finishes(pipeline, sub
         patch.setattr(plan, "plan_page", lambda *args, **options: raise_(error))
         sent = send(pipeline)
 
+    let_everything_be_due(pipeline)
     finish_with_a_worker(pipeline)
 
     assert not sent.is_complete
@@ -82,9 +79,11 @@ def test_a_sender_that_breaks_down_loses_no_outcome_and_nobody(pipeline, subscri
     sent = send(replace(pipeline, sender=sender))
 
     assert (sent.is_complete, sent.counts) == (False, {"sent": 3, "pending": 2})
+    let_everything_be_due(pipeline)
     finish_with_a_worker(pipeline)
-    received = [len(subscriber.browser.received) for subscriber in subscribers]
-    assert sorted(received) == [0, 0, 0, 1, 1], "the first three had it from the sender that broke down"
+    assert sorted(received(subscribers)) == [0, 0, 0, 1, 1], (
+        "the first three had it from the sender that broke down"
+    )
 
 
 def test_what_a_worker_planned_meanwhile_is_not_called_complete(pipeline, subscribe):

@@ -7,11 +7,8 @@ from sqlalchemy import event
 from app.db.session import transaction
 from app.delivery import claim, plan, record
 from app.delivery.claim import Work
-from app.delivery.inline import InlineLimits
 from app.push.outcome import Outcome, Reason, Verdict
-from tests.support.delivery import send
-
-NOTHING_INLINE = InlineLimits(max_recipients=0, timeout_seconds=1)
+from tests.support.delivery import NOTHING_INLINE, send
 
 ACCEPTED = Outcome(Verdict.ACCEPTED, Reason.ACCEPTED, 201)
 REJECTED = Outcome(Verdict.REJECTED, Reason.BAD_REQUEST, 400)

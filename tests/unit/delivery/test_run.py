@@ -10,13 +10,11 @@ from sqlalchemy.exc import OperationalError
 
 from app.db.session import transaction
 from app.delivery import claim, plan, run
-from app.delivery.inline import InlineLimits
 from app.delivery.run import run_batch
 from app.models import DeliveryBatch, DeliveryLog
-from tests.support.delivery import send
+from tests.support.delivery import NOTHING_INLINE, send
 from tests.support.senders import ScriptedSender
 
-NOTHING_INLINE = InlineLimits(max_recipients=0, timeout_seconds=1)
 AUDIENCE = 6
 
 

@@ -9,23 +9,15 @@ from sqlalchemy.exc import OperationalError
 
 from app.db.session import database_now, transaction
 from app.delivery import claim, plan
-from app.delivery.inline import InlineLimits
 from app.keyring.service import Keyring
 from app.models import DEFAULT_TENANT_ID, DeliveryBatch, DeliveryLog, DeliveryStatus, Notification
 from app.push.keys import VapidKey as KeyPair
 from app.workers import loop as loop_module
 from app.workers.loop import DeliveryLoop
-from tests.support.delivery import SECRET_KEY, send
+from tests.support.delivery import NOTHING_INLINE, SECRET_KEY, finish_with_a_worker, received, send
 
-NOTHING_INLINE = InlineLimits(max_recipients=0, timeout_seconds=1)
 DEADLINE_SECONDS = 10.0
 OTHER_SECRET_KEY = "another-secret-of-the-tests-" + "x" * 32
-
-
-def finish(pipeline):
-    loop = DeliveryLoop(pipeline)
-    while loop.run_once():
-        pass
 
 
 @pytest.fixture
@@ -57,7 +49,7 @@ def test_a_notification_that_cannot_be_planned_keeps_no_other_waiting(pipeline, 
     unplannable.add(send(pipeline, limits=NOTHING_INLINE).notification.id)
     send(pipeline, topics=["news"], limits=NOTHING_INLINE)
 
-    finish(pipeline)
+    finish_with_a_worker(pipeline)
 
     assert len(subscriber.browser.received) == 1
 
@@ -72,7 +64,7 @@ def test_what_cannot_be_planned_is_tried_again_more_and_more_rarely(pipeline, su
         with transaction(pipeline.sessions) as session:
             session.execute(update(Notification).values(plan_after=text("now()")))
             session.execute(update(Notification).values(accepted_at=text("accepted_at - interval '1 minute'")))
-        finish(pipeline)
+        finish_with_a_worker(pipeline)
         with transaction(pipeline.sessions) as session:
             waits.append(session.scalars(select(Notification.plan_after)).one() - database_now(session))
 
@@ -83,12 +75,12 @@ def test_what_can_be_planned_again_is_sent(pipeline, subscribe, unplannable):
     [subscriber] = subscribe()
     sent = send(pipeline, limits=NOTHING_INLINE)
     unplannable.add(sent.notification.id)
-    finish(pipeline)
+    finish_with_a_worker(pipeline)
     unplannable.clear()
     with transaction(pipeline.sessions) as session:
         session.execute(update(Notification).values(plan_after=text("now()")))
 
-    finish(pipeline)
+    finish_with_a_worker(pipeline)
 
     assert len(subscriber.browser.received) == 1
 
@@ -99,7 +91,7 @@ def test_a_key_that_cannot_be_opened_keeps_only_its_own_subscribers_waiting(pipe
     send(pipeline, subscription_ids=[unreachable.id], limits=NOTHING_INLINE)
     send(pipeline, subscription_ids=[subscriber.id], limits=NOTHING_INLINE)
 
-    finish(pipeline)
+    finish_with_a_worker(pipeline)
 
     assert len(subscriber.browser.received) == 1
     assert (unreachable.log.status, unreachable.log.attempts) == ("pending", 0)
@@ -111,13 +103,13 @@ def test_a_key_that_cannot_be_opened_keeps_only_its_own_subscribers_waiting(pipe
 def test_once_the_key_can_be_opened_again_they_are_reached(pipeline, subscribe, sealed_elsewhere):
     [subscriber] = subscribe(vapid_key_id=sealed_elsewhere)
     send(pipeline, limits=NOTHING_INLINE)
-    finish(pipeline)
+    finish_with_a_worker(pipeline)
     with transaction(pipeline.sessions) as session:
         [pair] = Keyring(OTHER_SECRET_KEY).key_pairs(session, [sealed_elsewhere]).values()
         pipeline.keyring.add(session, DEFAULT_TENANT_ID, pair)
         session.execute(update(DeliveryBatch).values(not_before=text("now()")))
 
-    finish(pipeline)
+    finish_with_a_worker(pipeline)
 
     assert subscriber.log.attempts == 1
 
@@ -155,14 +147,14 @@ def test_stopped_it_records_what_is_in_flight_and_gives_back_the_rest(pipeline, 
     loop.stop()
 
     push_service.script.clear()
-    posted = sum(len(subscriber.browser.received) for subscriber in subscribers)
+    posted = sum(received(subscribers))
     with transaction(pipeline.sessions) as session:
         recorded = session.scalars(select(func.count()).where(DeliveryLog.status == DeliveryStatus.SENT)).one()
         batch = session.scalars(select(DeliveryBatch)).one()
     assert 0 < recorded == posted < 200
     assert (batch.state, batch.lease_token) == ("ready", None)
-    finish(pipeline)
-    assert [len(subscriber.browser.received) for subscriber in subscribers] == [1] * 200
+    finish_with_a_worker(pipeline)
+    assert received(subscribers) == [1] * 200
 
 
 def test_workers_that_look_at_once_plan_different_notifications(pipeline):
