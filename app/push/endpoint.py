@@ -15,6 +15,8 @@ _DEFAULT_PORTS = {"https": _HTTPS_PORT, "http": 80}
 # RFC 3986's characters: unreserved, reserved and the percent sign. Anything else (a backslash, a tab, a
 # caret) is where two URL parsers disagree about the host.
 _URL_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?#[]@!$&'()*+,;=%")
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_HEXADECIMAL = frozenset("0123456789ABCDEFabcdef")
 _LABEL_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
@@ -50,11 +52,13 @@ class EndpointNotAllowed(ValueError):
 class CheckedEndpoint:
     """An endpoint that the policy allows.
 
-    `endpoint` is canonical (scheme and host in lower case, no default port), `origin` is the VAPID audience,
-    and `host` is bare: an IPv6 address stands without its brackets.
+    `endpoint` is canonical (scheme and host in lower case, no default port); `identity` is the same text for all
+    spellings of one resource, and only to be compared. `origin` is the VAPID audience, and `host` is bare: an
+    IPv6 address stands without its brackets.
     """
 
     endpoint: str
+    identity: str
     origin: str
     host: str
     port: int
@@ -161,7 +165,32 @@ def _checked(endpoint: str, url: SplitResult, host: str, port: int, service: Pus
     origin = _origin(url.scheme, host, port)
     target = endpoint[len(url.scheme) + len("://") + len(url.netloc) :]
     slash = "" if target.startswith("/") else "/"
-    return CheckedEndpoint(f"{origin}{slash}{target}", origin, host, port, service)
+    path, query = _unescaped(url.path), _unescaped(url.query)
+    # Those who send tidy such a path up, each in their way: what is stored would not be what is posted to.
+    if path.startswith("//") or not {".", ".."}.isdisjoint(path.split("/")):
+        raise EndpointNotAllowed(
+            f"The endpoint on {_shown(host)} has dots or two slashes for a path. Send it as the browser gave it."
+        )
+    identity = f"{origin}{path or '/'}{'?' if query else ''}{query}"
+    return CheckedEndpoint(f"{origin}{slash}{target}", identity, origin, host, port, service)
+
+
+def _unescaped(text: str) -> str:
+    """Return the text with one spelling for each character. Raises EndpointNotAllowed on a stray percent sign.
+
+    Source: RFC 3986 section 6.2.2, case and percent-encoding normalization.
+    """
+    head, *escaped = text.split("%")
+    parts = [head]
+    for part in escaped:
+        code, rest = part[:2], part[2:]
+        if len(code) != 2 or not _HEXADECIMAL.issuperset(code):
+            raise EndpointNotAllowed(
+                "The endpoint has a percent sign that encodes nothing. Send it exactly as the browser gave it."
+            )
+        character = chr(int(code, 16))
+        parts.append(f"{character if character in _UNRESERVED else '%' + code.upper()}{rest}")
+    return "".join(parts)
 
 
 def _played_on_loopback(path: str) -> PushServiceKind:

@@ -72,7 +72,7 @@ def subscribe(session: Session, requester: Requester, offer: Offer, *, policy: E
     """
     checked = _check(offer.endpoint, policy)
     vapid_key_id = _known_key_id(session, requester.tenant_id, offer)
-    endpoint_hash = hashlib.sha256(checked.endpoint.encode()).digest()
+    endpoint_hash = hashlib.sha256(checked.identity.encode()).digest()
     stored = repository.lock_endpoint(session, requester.tenant_id, endpoint_hash)
     if stored is not None:
         claim = claim_to(_holding(stored), requester, p256dh=offer.p256dh, auth=offer.auth)

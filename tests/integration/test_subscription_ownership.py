@@ -148,6 +148,25 @@ def test_a_refusal_says_what_to_do_and_shows_nothing(client: TestClient, credent
     assert not any(secret in answer.text for secret in (stored["id"], stored["endpoint"], AUTH))
 
 
+def test_another_spelling_of_somebodys_endpoint_is_still_theirs(
+    client: TestClient, credentials: Credentials, sessions: SessionFactory
+) -> None:
+    endpoint = "https://updates.push.services.mozilla.com/wpush/v2/gAAA-b"
+    client.post("/subscriptions/", json=a_subscription(endpoint=endpoint), headers=credentials["alice"])
+
+    answers = [
+        client.post(
+            "/subscriptions/",
+            json=a_subscription(endpoint=endpoint.replace(plain, spelt), keys=OTHER_KEYS),
+            headers=credentials["bob"],
+        )
+        for plain, spelt in (("gAAA-b", "%67AAA-b"), ("gAAA-b", "gAAA%2Db"), ("gAAA-b", "gAAA-b?"))
+    ]
+
+    assert [answer.status_code for answer in answers] == [409, 409, 409]
+    assert len(live_rows(sessions)) == 1
+
+
 def test_the_body_cannot_name_a_user(client: TestClient, credentials: Credentials) -> None:
     for caller, user_id in (("bob", "bob"), ("nobody", None), ("service", None)):
         answer = client.post(

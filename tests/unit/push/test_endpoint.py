@@ -118,6 +118,16 @@ def test_the_endpoints_of_known_push_services_pass_unchanged(endpoint: str, serv
         "https://fcm.googleapis.com/é",
         "https://fcm.googleapis.com/<x>",
         "https://fcm.googleapis.com/" + "x" * MAX_ENDPOINT_CHARACTERS,
+        "https://fcm.googleapis.com//fcm/send/x",
+        "https://fcm.googleapis.com/fcm/./send/x",
+        "https://fcm.googleapis.com/fcm/send/x/../y",
+        "https://fcm.googleapis.com/fcm/%2E/send/x",
+        "https://fcm.googleapis.com/fcm/.%2e/send/x",
+        "https://fcm.googleapis.com/fcm/send/..",
+        "https://fcm.googleapis.com/fcm/send/x%",
+        "https://fcm.googleapis.com/fcm/send/x%2",
+        "https://fcm.googleapis.com/fcm/send/x%+1",
+        "https://fcm.googleapis.com/fcm/send/x?token=%zz",
     ],
 )
 def test_every_other_endpoint_is_refused(endpoint: str) -> None:
@@ -138,6 +148,37 @@ def test_spellings_of_one_endpoint_become_one(endpoint: str) -> None:
 
     assert checked.endpoint == "https://fcm.googleapis.com/fcm/send/AbC"
     assert checked.origin == "https://fcm.googleapis.com"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://fcm.googleapis.com/fcm/send/AbC", "https://fcm.googleapis.com/fcm/send/%41bC"),
+        ("https://fcm.googleapis.com/fcm/send/a-_.~", "https://fcm.googleapis.com/fcm/send/a%2d%5F%2E%7e"),
+        ("https://fcm.googleapis.com/fcm/send/AbC", "https://FCM.googleapis.com:443/fcm/send/AbC?"),
+        ("https://web.push.apple.com", "https://web.push.apple.com/"),
+        ("https://a.notify.windows.com/w/?token=A%2bB", "https://a.notify.windows.com/w/?token=%41%2BB"),
+    ],
+)
+def test_spellings_of_one_resource_have_one_identity_and_are_posted_to_as_given(one: str, other: str) -> None:
+    checked = STRICT.check(other)
+
+    assert checked.identity == STRICT.check(one).identity
+    assert checked.endpoint.endswith(other.rpartition("com")[2].removeprefix(":443"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://fcm.googleapis.com/fcm/send/AbC", "https://fcm.googleapis.com/fcm/send/abc"),
+        ("https://fcm.googleapis.com/fcm/send/a/b", "https://fcm.googleapis.com/fcm/send/a%2Fb"),
+        ("https://fcm.googleapis.com/fcm/send/a", "https://fcm.googleapis.com/fcm/send/a/"),
+        ("https://fcm.googleapis.com/fcm/send/a", "https://jmt17.google.com/fcm/send/a"),
+        ("https://a.notify.windows.com/w/?token=A", "https://a.notify.windows.com/w/?token=B"),
+    ],
+)
+def test_different_resources_have_different_identities(one: str, other: str) -> None:
+    assert STRICT.check(one).identity != STRICT.check(other).identity
 
 
 def test_an_endpoint_as_long_as_is_allowed_passes() -> None:
