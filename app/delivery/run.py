@@ -59,7 +59,7 @@ def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = 
 
     Once `stop()` is true nothing further is begun; what is in flight is still recorded, the rest given back. An
     empty report means that another worker has the batch, that nobody in it was left to send to, or that it could
-    not be run: then it is put off. Raises only when the database is away, too, when it is to be put off.
+    not be run and is put off. Raises only when not even that could be written: then its lease has to run out.
     """
     work = None
     try:
