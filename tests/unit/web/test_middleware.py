@@ -1,4 +1,5 @@
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -97,6 +98,23 @@ def test_a_body_of_just_the_limit_is_read(client: TestClient) -> None:
     assert response.status_code == 200
 
 
+@pytest.mark.parametrize("body", [b"[" * 60_000, b"{},[]," * 20_000, b"0," * 60_000, b'{"a":' * 60_000])
+def test_a_body_of_too_many_values_is_refused_before_it_is_parsed(client: TestClient, body: bytes) -> None:
+    response = client.post("/things/", content=body, headers={"Content-Type": "application/json"})
+
+    assert response.status_code == 413
+    assert response.json()["detail"] == "The body has more than 50000 values."
+
+
+def test_the_largest_send_has_few_enough_values(client: TestClient) -> None:
+    ids = [str(uuid.uuid4()) for _ in range(10_000)]
+    send = {"title": "Hi, all", "body": "a, b", "topics": ids[:100], "user_ids": ids, "subscription_ids": ids}
+
+    response = client.post("/things/", json=send)
+
+    assert response.status_code == 422, "read and parsed; it is no thing"
+
+
 @pytest.mark.parametrize("path", ["/things/unread/", "/nowhere/", "/things/broken/", "/openapi.json"])
 def test_every_answer_has_the_security_headers(client: TestClient, path: str) -> None:
     response = client.get(path)
@@ -192,6 +210,10 @@ def test_a_browser_may_not_send_an_api_key(edge: EdgeFactory) -> None:
     )
 
     assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["access-control-allow-origin"] == PAGE
+    assert response.json()["type"] == "/problems/cors-refused"
+    assert response.json()["detail"].startswith("Disallowed CORS headers.")
 
 
 def test_an_answer_that_breaks_half_way_is_broken_off(client: TestClient) -> None:
