@@ -12,8 +12,9 @@ from app.settings import Settings
 
 SessionFactory = sessionmaker[Session]
 
-# The database is away or busy, or two transactions met (deadlock, 40P01): the same again may succeed.
-PASSING_ERRORS = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
+# The database is away, busy, or a standby that only reads (25006, an InternalError); or two transactions met
+# (deadlock, 40P01). The same again may succeed.
+PASSING_ERRORS = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
 
 CONNECT_TIMEOUT_SECONDS = 5
 POOL_TIMEOUT_SECONDS = 5

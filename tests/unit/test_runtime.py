@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+import psycopg2
 import pytest
 from alembic import command
 from sqlalchemy import text
@@ -21,6 +22,10 @@ from tests.support.databases import alembic_config, create_database, dispose, dr
 from tests.support.delivery import until
 
 NOT_YET_THERE = "push_test_not_yet_there"
+END_THE_OTHERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 RuntimeFactory = Callable[[str], Runtime]
 
 
@@ -84,6 +89,31 @@ def test_a_database_without_tables_is_prepared_once_it_is_migrated(
     hints = {line["event"]: line["hint"] for line in logs if "hint" in line}
     assert "alembic upgrade head" in hints["database_not_prepared"]
     assert "worker_error" not in {line["event"] for line in logs}
+
+
+def test_a_database_that_only_reads_for_now_stops_no_start_and_is_prepared_once_it_writes(
+    start: RuntimeFactory, database_url: str
+) -> None:
+    make_read_only(database_url, "on")
+    runtime = start(database_url)
+    early = is_prepared(runtime)
+
+    make_read_only(database_url, "off")
+    with transaction(runtime.sessions) as session:  # as a failover does
+        session.execute(text(END_THE_OTHERS))
+
+    until(lambda: is_prepared(runtime))
+    assert not early
+
+
+def make_read_only(url: str, on_or_off: str) -> None:
+    connection = psycopg2.connect(url, options="-c default_transaction_read_only=off")
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f'ALTER DATABASE "{connection.info.dbname}" SET default_transaction_read_only TO {on_or_off}'
+        )
+    connection.close()
 
 
 def test_a_key_of_another_secret_key_stops_the_start(start: RuntimeFactory, database_url: str) -> None:
