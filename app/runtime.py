@@ -85,9 +85,9 @@ class Runtime:
             # Once only: while a deployment rolls, old and new configuration must not take turns.
             self._has_synchronised_keys = True
         except PASSING_ERRORS as error:
-            log.warning("database_not_prepared", error=type(error).__name__)
+            log.warning("database not prepared", error=type(error).__name__)
         except ProgrammingError:
-            log.warning("database_not_prepared", hint="the tables are not there: run alembic upgrade head")
+            log.warning("database not prepared", hint="the tables are not there: run alembic upgrade head")
 
 
 def _secret_key(settings: Settings) -> str:

@@ -61,7 +61,7 @@ def _run(
             return is_everybody_tried(session, notification_id)
     except Exception as error:
         say = log.warning if isinstance(error, PASSING_ERRORS) else log.exception
-        say("inline_send_left_to_workers", notification=str(notification_id), error=type(error).__name__)
+        say("inline send left to workers", notification=str(notification_id), error=type(error).__name__)
         return False
 
 

@@ -68,7 +68,7 @@ def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = 
         return BatchReport() if work is None else _deliver(pipeline, work, stop=stop)
     except Exception as error:
         say = log.warning if isinstance(error, (*PASSING_ERRORS, Unavailable)) else log.exception
-        say("batch_put_off", batch=str(batch_id), error=type(error).__name__)
+        say("batch put off", batch=str(batch_id), error=type(error).__name__)
         with transaction(pipeline.sessions) as session:
             claim.put_off(session, batch_id, lease_token=work.lease_token if work else None)
         return BatchReport()
@@ -146,7 +146,7 @@ class _Writer:
                     self._has_given_up = True
                     raise
                 log.warning(
-                    "outcomes_wait_for_the_database", waiting=len(self._answered), error=type(error).__name__
+                    "outcomes wait for the database", waiting=len(self._answered), error=type(error).__name__
                 )
                 time.sleep(wait_seconds)
                 wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)

@@ -45,13 +45,13 @@ class DeliveryLoop:
                 if not self.run_once():
                     self._pipeline.bell.wait(LOOK_EVERY_SECONDS)
             except PASSING_ERRORS as error:
-                log.warning("worker_waits_for_the_database", error=type(error).__name__)
+                log.warning("worker waits for the database", error=type(error).__name__)
                 self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
             except ProgrammingError:
-                log.warning("worker_waits_for_the_database", hint="is it migrated? Run alembic upgrade head")
+                log.warning("worker waits for the database", hint="is it migrated? Run alembic upgrade head")
                 self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
             except Exception:
-                log.exception("worker_error")
+                log.exception("worker failed")
                 self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
 
     def _plan_a_page(self) -> bool:
@@ -65,7 +65,7 @@ class DeliveryLoop:
             if notification_id is None:
                 raise
             say = log.warning if isinstance(error, PASSING_ERRORS) else log.exception
-            say("planning_put_off", notification=str(notification_id), error=type(error).__name__)
+            say("planning put off", notification=str(notification_id), error=type(error).__name__)
             with transaction(self._pipeline.sessions) as session:
                 plan.put_off(session, notification_id)
         return notification_id is not None

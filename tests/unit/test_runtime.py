@@ -75,7 +75,7 @@ def test_a_database_that_is_not_there_stops_no_start_and_is_prepared_once_it_is(
     finally:
         drop_database(postgres_url, NOT_YET_THERE)
 
-    assert "database_not_prepared" in {line["event"] for line in logs}
+    assert "database not prepared" in {line["event"] for line in logs}
 
 
 def test_a_database_without_tables_is_prepared_once_it_is_migrated(
@@ -87,8 +87,8 @@ def test_a_database_without_tables_is_prepared_once_it_is_migrated(
         until(lambda: is_prepared(runtime))
 
     hints = {line["event"]: line["hint"] for line in logs if "hint" in line}
-    assert "alembic upgrade head" in hints["database_not_prepared"]
-    assert "worker_error" not in {line["event"] for line in logs}
+    assert "alembic upgrade head" in hints["database not prepared"]
+    assert "worker failed" not in {line["event"] for line in logs}
 
 
 def test_a_database_that_only_reads_for_now_stops_no_start_and_is_prepared_once_it_writes(

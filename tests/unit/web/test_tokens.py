@@ -180,7 +180,7 @@ def test_the_previous_secret_is_accepted_during_a_rotation(make_settings: Settin
         ({"iss": "https://blog.example"}, "aud"),
         ({"iss": "https://blog.example", "aud": "shop"}, "audience"),
         ({"iss": "https://blog.example", "aud": ["shop", "mail"]}, "audience"),
-        ({"iss": ["https://blog.example"], "aud": "push"}, ""),
+        ({"iss": ["https://blog.example"], "aud": "push"}, "refused"),
     ],
 )
 def test_issuer_and_audience_are_checked_when_set(
