@@ -17,6 +17,7 @@ from app.db.embedded import EmbeddedPostgresUnavailable
 from app.db.session import database_url_of
 from app.demo import showcase
 from app.settings import Settings, SettingsError, load_settings
+from app.web.http_protocol import BoundedHttp
 
 PROJECT_ROOT = Path(__file__).parents[1]
 GRACEFUL_SHUTDOWN_SECONDS = 30
@@ -45,6 +46,7 @@ def serve(
         _say_where(settings, host, port)
     uvicorn.run(
         "app.main:app",
+        http=BoundedHttp,
         host=host,
         port=port,
         log_config=None,

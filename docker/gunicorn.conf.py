@@ -19,6 +19,7 @@ from app.settings import SettingsError, get_settings
 try:
     from app.observability import processes
     from app.observability.logging import stdlib_config
+    from app.web.http_protocol import BoundedHttp
 
     logconfig_dict = stdlib_config(get_settings())
 except SettingsError as error:
@@ -26,13 +27,14 @@ except SettingsError as error:
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]
-    """uvicorn without its banner.
+    """uvicorn with bounds on what a client sends, and without its banner.
 
     X-Forwarded-For is left to the app, which believes TRUSTED_PROXIES; uvicorn believes all that is on loopback.
     """
 
     CONFIG_KWARGS = {  # noqa: RUF012
         **UvicornWorker.CONFIG_KWARGS,
+        "http": BoundedHttp,
         "server_header": False,
         "proxy_headers": False,
         "access_log": False,

@@ -19,8 +19,8 @@ from app.web.access_log import AccessLogMiddleware
 from app.web.problems import internal_error, problem_response
 
 MAX_BODY_BYTES = 1024 * 1024
-# The largest send, to 10,000 user and 10,000 subscription ids, has 20,000. Without a bound, a body of brackets keeps
-# the whole process for a third of a second, before anybody has asked who sent it.
+# The largest send, to 10,000 user and 10,000 subscription ids, has 20,000. Without a bound, a body of brackets
+# keeps the whole process for a third of a second, before anybody has asked who sent it.
 MAX_BODY_VALUES = 50_000
 PREFLIGHT_MAX_AGE_SECONDS = 2 * 3600
 HSTS_MAX_AGE_SECONDS = 365 * 24 * 3600

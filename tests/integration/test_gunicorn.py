@@ -3,14 +3,17 @@
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from app.web.http_protocol import MAX_HEAD_BYTES
 from tests.support.api import SERVICE_HEADERS, LiveServer, LiveServerFactory
 from tests.support.metric_samples import Samples
 
@@ -148,6 +151,17 @@ def test_production_logs_json_shows_no_banner_and_stops_gently(start: Start) -> 
     assert [line["route"] for line in lines if line["event"] == "request"][-1] == HISTORY
     assert not any("GET /" in event for event in events), "no second access log"
     assert not any("exception" in line for line in lines)
+
+
+def test_a_header_without_end_is_refused(start: Start) -> None:
+    address = urlsplit(start().url)
+
+    with socket.create_connection((str(address.hostname), address.port or 0), timeout=10) as connection:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nX-Long: " + b"x" * MAX_HEAD_BYTES)
+        answer = connection.recv(65536)
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"\r\ncontent-type: application/problem+json\r\n" in answer
 
 
 @pytest.mark.parametrize(

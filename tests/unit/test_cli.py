@@ -14,6 +14,7 @@ from app import cli, simulator
 from app.db import embedded
 from app.db.embedded import EmbeddedPostgresUnavailable
 from app.demo import showcase
+from app.web.http_protocol import BoundedHttp
 
 NOWHERE = "postgresql://push:a-password@127.0.0.1:1/push"  # where nothing listens
 PRODUCTION = {
@@ -88,6 +89,12 @@ def test_forwarded_addresses_are_left_to_the_app_which_knows_the_trusted_proxies
     run("serve", "--port", free_port)
 
     assert starts.served[0]["proxy_headers"] is False
+
+
+def test_serve_bounds_what_a_client_may_send(starts: Starts, free_port: int) -> None:
+    run("serve", "--port", free_port)
+
+    assert starts.served[0]["http"] is BoundedHttp
 
 
 @pytest.mark.parametrize(
