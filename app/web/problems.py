@@ -17,6 +17,7 @@ from sqlalchemy import exc as database_errors
 from starlette.exceptions import HTTPException
 
 from app import errors
+from app.db.session import PASSING_ERRORS
 from app.web.routing import allowed_methods
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -37,11 +38,6 @@ HTTP_STATUS: dict[type[errors.DomainError], int] = {
 }
 
 UNDEFINED_TABLE = "42P01"
-_DATABASE_IS_DOWN = (
-    database_errors.OperationalError,
-    database_errors.InterfaceError,
-    database_errors.TimeoutError,
-)
 
 _log = structlog.get_logger(__name__)
 
@@ -92,7 +88,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.DomainError, _domain_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
-    for kind in (*_DATABASE_IS_DOWN, database_errors.DBAPIError):
+    for kind in (*PASSING_ERRORS, database_errors.DBAPIError):
         app.add_exception_handler(kind, _database_error)
 
 
@@ -186,7 +182,7 @@ async def _database_error(request: Request, error: Exception) -> Response:
     Anything else is our fault.
     """
     facts = _database_facts(error)
-    is_down = isinstance(error, _DATABASE_IS_DOWN) or getattr(error, "connection_invalidated", False)
+    is_down = isinstance(error, PASSING_ERRORS) or getattr(error, "connection_invalidated", False)
     lacks_tables = facts.get("sqlstate") == UNDEFINED_TABLE
     if not is_down and not lacks_tables:
         return internal_error(request.url.path, error)

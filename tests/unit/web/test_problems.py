@@ -227,6 +227,7 @@ def _database_error(kind: Callable[..., Exception], text: str = "server closed t
     "error",
     [
         _database_error(database_errors.OperationalError),
+        _database_error(database_errors.InternalError),  # such as 25006: a standby that only reads
         _database_error(database_errors.InterfaceError),
         database_errors.TimeoutError("QueuePool limit reached"),
         database_errors.DBAPIError("SELECT 1", {}, DriverError("gone"), connection_invalidated=True),
