@@ -19,13 +19,13 @@ from app.observability.multiprocess import DIRECTORY, VARIABLE
 
 # isort: split
 # Only now: prometheus_client looks for the directory once, when it is imported.
-from prometheus_client.mmap_dict import MmapedDict
+from app.observability.value_files import ReservedFile, use_reserved_files
 
 __all__ = ["DIRECTORY", "enter", "fold_the_dead", "nobody_sweeping"]
 
 ARCHIVE_PID = "0"
 
-_ValueFile: Any = MmapedDict  # it has no type annotations
+_ValueFile: Any = ReservedFile  # prometheus_client's have no type annotations
 
 _own_lock: IO[bytes] | None = None
 
@@ -35,6 +35,7 @@ def enter(directory: Path = DIRECTORY) -> None:
 
     Raises RuntimeError if another process of the same pid lives there: then two containers share the directory.
     """
+    use_reserved_files()
     with _sweeping(directory):
         _sweep(directory)
         _announce(directory)
