@@ -25,6 +25,7 @@ STATUS_OF_VERDICT = {
     Verdict.REJECTED: DeliveryStatus.FAILED,
     Verdict.TOO_LARGE: DeliveryStatus.FAILED,
     Verdict.RETRY: DeliveryStatus.PENDING,
+    Verdict.EXPIRED: DeliveryStatus.EXPIRED,
 }
 
 Answered = tuple[Recipient, Outcome]

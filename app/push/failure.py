@@ -10,7 +10,7 @@ from app.push.connection import CannotConnect, StaleConnection
 from app.push.endpoint import EndpointNotAllowed
 from app.push.keys import InvalidSubscriptionKeys
 from app.push.outcome import Outcome, Reason, Verdict
-from app.push.request import InvalidTopic
+from app.push.request import DeadlinePassed, InvalidTopic
 
 # Read from the top: the first row that any error of the chain belongs to. All of the network's troubles are
 # tried again: a name that leads into a private network, or a certificate that is refused, is the operator's
@@ -19,6 +19,7 @@ _FAILURES: tuple[tuple[type[BaseException], Verdict, Reason, str], ...] = (
     (EndpointNotAllowed, Verdict.REJECTED, Reason.ENDPOINT_NOT_ALLOWED, "the endpoint is not allowed"),
     (InvalidSubscriptionKeys, Verdict.REJECTED, Reason.INVALID_KEYS, "the subscription's keys are not valid"),
     (InvalidTopic, Verdict.REJECTED, Reason.BAD_TOPIC, "the Topic is not base64url of at most 32 characters"),
+    (DeadlinePassed, Verdict.EXPIRED, Reason.DEADLINE, "its time was over before it could be posted"),
     (AddressNotPublic, Verdict.RETRY, Reason.ADDRESS_NOT_PUBLIC, "the name leads to a private address"),
     (socket.gaierror, Verdict.RETRY, Reason.DNS_FAILURE, "the name could not be resolved"),
     (CannotConnect, Verdict.RETRY, Reason.CONNECTION_FAILED, "no connection could be made"),

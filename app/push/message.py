@@ -27,7 +27,8 @@ class PushMessage:
 
     `p256dh` and `auth` are base64url as stored, `payload` is the plaintext (at most MAX_PLAINTEXT_BYTES; none
     sends an empty push), `topic` the RFC 8030 Topic (see topic_for), `vapid_key` the one the subscription was
-    made with. `ref` is the caller's own: it comes back beside the outcome, and nothing here looks at it.
+    made with. At `expires_at`, by time.monotonic(), it is too late to post it; until then its TTL is cut to what is
+    left. `ref` is the caller's own: it comes back beside the outcome, and nothing here looks at it.
     """
 
     endpoint: str
@@ -38,6 +39,7 @@ class PushMessage:
     ttl_seconds: int
     urgency: Urgency = Urgency.NORMAL
     topic: str | None = None
+    expires_at: float | None = None
     ref: Hashable = None
 
     def __repr__(self) -> str:

@@ -23,6 +23,7 @@ class Verdict(StrEnum):
     REJECTED = "rejected"  # permanent for this message only
     TOO_LARGE = "too_large"  # permanent for this message only
     RETRY = "retry"  # wait, and try again until the deadline
+    EXPIRED = "expired"  # its time was over before it could be posted
 
 
 class Reason(StrEnum):
@@ -50,6 +51,7 @@ class Reason(StrEnum):
     BAD_ANSWER = "bad_answer"  # it does not speak HTTP
     ENDPOINT_NOT_ALLOWED = "endpoint_not_allowed"
     INVALID_KEYS = "invalid_keys"
+    DEADLINE = "deadline"
     INTERNAL_ERROR = "internal_error"
 
 

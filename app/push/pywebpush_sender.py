@@ -120,7 +120,7 @@ class PywebpushSender:
             return Outcome(Verdict.TOO_LARGE, Reason.TOO_LARGE, detail=detail)
         target = self._policy.check(message.endpoint)
         authorization = self._signer.authorization(target.origin, message.vapid_key)
-        headers = headers_for(message, target, authorization=authorization)
+        headers = headers_for(message, target, authorization=authorization, now=time.monotonic())
         body = _encrypted(message)
         outcome = self._post(target, headers, body)
         if outcome.reason is Reason.BAD_TOPIC and "Topic" in headers:

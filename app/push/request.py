@@ -13,9 +13,16 @@ class InvalidTopic(ValueError):
     """A Topic is not 1 to 32 characters of base64url; sent on, it could even carry a header of its own."""
 
 
-def headers_for(message: PushMessage, target: CheckedEndpoint, *, authorization: str) -> dict[str, str]:
-    """Return the request's headers, Topic included when there is one. Raises InvalidTopic."""
-    ttl_seconds = ttl_on_the_wire(message.ttl_seconds, target.service)
+class DeadlinePassed(Exception):
+    """A message's time is over: it is not posted any more."""
+
+
+def headers_for(message: PushMessage, target: CheckedEndpoint, *, authorization: str, now: float) -> dict[str, str]:
+    """Return the request's headers, Topic included when there is one; `now` is time.monotonic().
+
+    Raises InvalidTopic and DeadlinePassed.
+    """
+    ttl_seconds = ttl_on_the_wire(ttl_left(message, now=now), target.service)
     headers = {"Authorization": authorization, "TTL": str(ttl_seconds), "Urgency": str(message.urgency)}
     if message.payload:
         headers["Content-Encoding"] = "aes128gcm"
@@ -28,6 +35,18 @@ def headers_for(message: PushMessage, target: CheckedEndpoint, *, authorization:
         # WNS answers 400 when this and the TTL contradict each other.
         headers["X-WNS-Cache-Policy"] = "no-cache" if ttl_seconds == 0 else "cache"
     return headers
+
+
+def ttl_left(message: PushMessage, *, now: float) -> int:
+    """Return the TTL in whole seconds, cut to what is left until the message expires; 0 stays 0, now or never.
+
+    `now` is time.monotonic(). Raises DeadlinePassed.
+    """
+    if message.expires_at is None:
+        return int(message.ttl_seconds)
+    if now >= message.expires_at:
+        raise DeadlinePassed("the message's time is over")
+    return int(min(message.ttl_seconds, max(message.expires_at - now, 1)))
 
 
 def ttl_on_the_wire(ttl_seconds: int, service: PushServiceKind) -> int:

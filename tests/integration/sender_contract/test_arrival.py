@@ -1,5 +1,6 @@
 """Every sender: what reaches the browser, and what never leaves."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,19 @@ def test_a_push_without_a_payload_has_no_body(sender: Sender, browser: Browser) 
     assert outcome.verdict is Verdict.ACCEPTED
     assert received.headers.get("content-length") in ("0", None)
     assert "content-encoding" not in received.headers
+
+
+def test_a_message_whose_time_is_over_is_not_posted(sender: Sender, push_service: Simulator) -> None:
+    late, in_time = subscribed(push_service), subscribed(push_service)
+    now = time.monotonic()
+    messages = [message_to(late, expires_at=now - 0.001), message_to(in_time, expires_at=now + 100)]
+
+    outcomes = outcomes_of(sender, messages)
+
+    assert (outcomes[0].verdict, outcomes[0].reason) == (Verdict.EXPIRED, Reason.DEADLINE)
+    assert late.posts == []
+    assert outcomes[1].verdict is Verdict.ACCEPTED
+    assert in_time.posts[0].ttl in range(80, 101)
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -22,6 +22,7 @@ def a_message(
     ttl_seconds: int = 60,
     urgency: Urgency = Urgency.NORMAL,
     topic: str | None = None,
+    expires_at: float | None = None,
     ref: object = None,
 ) -> PushMessage:
     return PushMessage(
@@ -33,5 +34,6 @@ def a_message(
         ttl_seconds=ttl_seconds,
         urgency=urgency,
         topic=topic,
+        expires_at=expires_at,
         ref=ref,
     )

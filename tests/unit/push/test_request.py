@@ -4,17 +4,18 @@ import pytest
 
 from app.push.endpoint import EndpointPolicy
 from app.push.message import Urgency, topic_for
-from app.push.request import InvalidTopic, headers_for
+from app.push.request import DeadlinePassed, InvalidTopic, headers_for
 from tests.unit.push.builders import a_message
 
 FCM = "https://fcm.googleapis.com/fcm/send/abc"
 APPLE = "https://web.push.apple.com/QGx"
+NOW = 1000.0
 WNS = "https://wns2-ln2p.notify.windows.com/w/?token=x"
 
 
 def wire_headers(endpoint: str = FCM, **message: Any) -> dict[str, str]:
     target = EndpointPolicy().check(endpoint)
-    return headers_for(a_message(endpoint, **message), target, authorization="vapid t=a, k=b")
+    return headers_for(a_message(endpoint, **message), target, authorization="vapid t=a, k=b", now=NOW)
 
 
 def test_a_push_message_carries_the_headers_of_the_rfcs() -> None:
@@ -69,3 +70,18 @@ def test_wns_gets_the_cache_policy_that_goes_with_the_ttl(ttl_seconds: int, poli
 def test_a_topic_that_could_break_the_request_is_refused(topic: str) -> None:
     with pytest.raises(InvalidTopic):
         wire_headers(topic=topic)
+
+
+@pytest.mark.parametrize(
+    ("ttl_seconds", "seconds_left", "on_the_wire"),
+    [(60, 300.0, "60"), (60, 30.9, "30"), (60, 1.0, "1"), (60, 0.01, "1"), (0, 30.0, "0"), (0, 0.01, "0")],
+)
+def test_the_ttl_ends_no_later_than_the_message(ttl_seconds: int, seconds_left: float, on_the_wire: str) -> None:
+    assert wire_headers(ttl_seconds=ttl_seconds, expires_at=NOW + seconds_left)["TTL"] == on_the_wire
+
+
+@pytest.mark.parametrize("ttl_seconds", [0, 60])
+@pytest.mark.parametrize("seconds_ago", [0.0, 5.0])
+def test_a_message_whose_time_is_over_has_no_request(ttl_seconds: int, seconds_ago: float) -> None:
+    with pytest.raises(DeadlinePassed):
+        wire_headers(ttl_seconds=ttl_seconds, expires_at=NOW - seconds_ago)
