@@ -6,10 +6,10 @@ Leases and deadlines go by the database's clock, so a worker whose own clock is 
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Row, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from app.db.session import database_now
@@ -17,31 +17,53 @@ from app.delivery import ledger
 from app.delivery.finish import finish_if_done
 from app.delivery.partitions import month_of
 from app.delivery.retry import when_put_off
-from app.models import (
-    BatchState,
-    DeliveryBatch,
-    DeliveryLog,
-    DeliveryStatus,
-    Notification,
-    Subscription,
-)
+from app.models import BatchState, DeliveryBatch, DeliveryStatus, Notification
 
 LEASE = timedelta(seconds=60)
 
+# By the month, not the moment: see ledger.py on statistics. It leaves only the index on batch_id to go by.
+_PENDING = text(
+    """
+    SELECT CAST(log.subscription_id AS text),
+           subscription.endpoint,
+           subscription.p256dh,
+           subscription.auth,
+           CAST(subscription.vapid_key_id AS text),
+           CAST(extract(epoch FROM log.deadline - now()) AS double precision),
+           CASE WHEN subscription.id IS NULL OR subscription.deleted_at IS NOT NULL THEN 'unsubscribed'
+                WHEN subscription.gone_at IS NOT NULL THEN 'gone'
+                WHEN NOT subscription.enabled THEN 'disabled'
+                WHEN log.deadline <= now() THEN 'deadline'
+           END
+    FROM push_delivery_logs AS log
+    LEFT JOIN push_subscriptions AS subscription ON subscription.id = log.subscription_id
+    WHERE log.planned_at >= :month_start AND log.planned_at < :month_end
+      AND log.batch_id = :batch_id
+      AND log.status = 'pending'
+    ORDER BY log.subscription_id
+    """
+)
+_STATUS_OF_REASON = {
+    "unsubscribed": DeliveryStatus.FAILED,
+    "gone": DeliveryStatus.EXPIRED,
+    "disabled": DeliveryStatus.FAILED,
+    "deadline": DeliveryStatus.EXPIRED,
+}
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+
+class Recipient(NamedTuple):
     """One pending delivery: where it goes, and how long it may still take. The keys are base64url.
 
-    `vapid_key_id` is the subscription's own; it can have changed since planning, and then differs from the batch's.
+    The ids are text, as they only come from PostgreSQL and go back there. `vapid_key_id` is the subscription's own;
+    it can have changed since planning, and then differs from the batch's. `seconds_left` counts from the claim.
     """
 
-    subscription_id: UUID
+    subscription_id: str
     endpoint: str
     p256dh: str
     auth: str
-    vapid_key_id: UUID
-    deadline: datetime
+    vapid_key_id: str
+    seconds_left: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +105,9 @@ def take(session: Session, batch_id: UUID) -> Work | None:
     ).scalar_one_or_none()
     if batch is None or batch.lease_token is None:
         return None
-    now = database_now(session)
-    rows = _pending(session, batch)
-    settled = [entry for row in rows if (entry := _settled(row, now)) is not None]
-    ledger.write(session, batch.notification_id, settled, planned_at=batch.planned_at)
-    passed_over = {entry.subscription_id for entry in settled}
     notification = session.get_one(Notification, batch.notification_id)
+    recipients, settled = _read(session, batch)
+    ledger.write(session, batch.notification_id, settled, planned_at=batch.planned_at)
     return Work(
         batch.id,
         batch.lease_token,
@@ -97,12 +116,8 @@ def take(session: Session, batch_id: UUID) -> Work | None:
         batch.endpoint_host,
         batch.vapid_key_id,
         batch.attempt,
-        now,
-        [
-            Recipient(row.subscription_id, row.endpoint, row.p256dh, row.auth, row.vapid_key_id, row.deadline)
-            for row in rows
-            if row.subscription_id not in passed_over
-        ],
+        database_now(session),
+        recipients,
     )
 
 
@@ -172,43 +187,14 @@ def _is_free() -> ColumnElement[bool]:
     )
 
 
-def _pending(session: Session, batch: DeliveryBatch) -> list[Row[Any]]:
-    # By the month, not the moment: see ledger.py on statistics. It leaves only the index on batch_id to go by.
+def _read(session: Session, batch: DeliveryBatch) -> tuple[list[Recipient], list[ledger.Entry]]:
+    """Return the batch's pending deliveries: those to be sent, and those settled by what has changed since."""
     month_start, month_end = month_of(batch.planned_at)
-    return list(
-        session.execute(
-            select(
-                DeliveryLog.subscription_id,
-                DeliveryLog.deadline,
-                Subscription.endpoint,
-                Subscription.p256dh,
-                Subscription.auth,
-                Subscription.vapid_key_id,
-                Subscription.enabled,
-                Subscription.gone_at,
-                Subscription.deleted_at,
-            )
-            .join(Subscription, Subscription.id == DeliveryLog.subscription_id, isouter=True)
-            .where(
-                DeliveryLog.planned_at >= month_start,
-                DeliveryLog.planned_at < month_end,
-                DeliveryLog.batch_id == batch.id,
-                DeliveryLog.status == DeliveryStatus.PENDING,
-            )
-            .order_by(DeliveryLog.subscription_id)
-        )
-    )
-
-
-def _settled(row: Row[Any], now: datetime) -> ledger.Entry | None:
-    if row.endpoint is None or row.deleted_at is not None:
-        status, reason = DeliveryStatus.FAILED, "unsubscribed"
-    elif row.gone_at is not None:
-        status, reason = DeliveryStatus.EXPIRED, "gone"
-    elif not row.enabled:
-        status, reason = DeliveryStatus.FAILED, "disabled"
-    elif row.deadline <= now:
-        status, reason = DeliveryStatus.EXPIRED, "deadline"
-    else:
-        return None
-    return ledger.Entry(row.subscription_id, status, reason)
+    rows = session.execute(_PENDING, {"batch_id": batch.id, "month_start": month_start, "month_end": month_end})
+    recipients, settled = [], []
+    for subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left, reason in rows:
+        if reason is None:
+            recipients.append(Recipient(subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left))
+        else:
+            settled.append(ledger.Entry(subscription_id, _STATUS_OF_REASON[reason], reason))
+    return recipients, settled

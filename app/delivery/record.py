@@ -4,12 +4,14 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, text, update
 from sqlalchemy.orm import Session
 
+from app.db.arrays import plain_array
 from app.db.session import database_now
 from app.delivery import ledger
 from app.delivery.claim import Recipient, Work
@@ -30,6 +32,25 @@ STATUS_OF_VERDICT = {
 
 Answered = tuple[Recipient, Outcome]
 
+_IS_ONE_OF = text("push_subscriptions.id = ANY(CAST(:ids AS uuid[]))")
+_LOCK_IN_KEY_ORDER = text(
+    "SELECT FROM push_subscriptions WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE"
+)
+_MARK_ACCEPTED = text(
+    """
+    UPDATE push_subscriptions
+    SET last_used = now(),
+        first_accepted_at = coalesce(first_accepted_at, now()),
+        failure_count = 0,
+        key_mismatch_at = NULL
+    WHERE id = ANY(CAST(:ids AS uuid[]))
+    """
+)
+_MARKS: dict[Verdict, dict[str, Any]] = {
+    Verdict.GONE: {"gone_at": func.now(), "enabled": False},
+    Verdict.KEY_MISMATCH: {"key_mismatch_at": func.now()},
+}
+
 
 @dataclass(slots=True)
 class BatchReport:
@@ -47,9 +68,9 @@ def write(session: Session, work: Work, answered: Sequence[Answered]) -> BatchRe
         return BatchReport()
     entries = [_final_entry(recipient, outcome) for recipient, outcome in answered if not _is_retry(outcome)]
     entries += _retry_entries(session, work, [pair for pair in answered if _is_retry(pair[1])])
-    changed = ledger.write(session, work.notification.id, entries, planned_at=work.planned_at)
+    counts = ledger.write(session, work.notification.id, entries, planned_at=work.planned_at)
     _mark_subscriptions(session, work, answered)
-    return BatchReport(Counter(entry.status for entry in entries if entry.subscription_id in changed))
+    return BatchReport(counts)
 
 
 def _is_retry(outcome: Outcome) -> bool:
@@ -57,20 +78,29 @@ def _is_retry(outcome: Outcome) -> bool:
 
 
 def _final_entry(recipient: Recipient, outcome: Outcome) -> ledger.Entry:
-    accepted = outcome.verdict is Verdict.ACCEPTED
+    verdict = outcome.verdict
+    if verdict is Verdict.ACCEPTED:
+        return ledger.Entry(
+            recipient.subscription_id,
+            DeliveryStatus.SENT,
+            response_code=outcome.status_code,
+            push_message_id=outcome.message_id,
+            tries=1,
+        )
     return ledger.Entry(
         recipient.subscription_id,
-        STATUS_OF_VERDICT[outcome.verdict],
-        reason=None if accepted else outcome.reason.value,
-        response_code=outcome.status_code,
-        error_message=None if accepted else outcome.detail or outcome.reason.value,
-        push_message_id=outcome.message_id,
-        tries=1,
+        STATUS_OF_VERDICT[verdict],
+        outcome.reason.value,
+        outcome.status_code,
+        outcome.detail or outcome.reason.value,
+        tries=0 if verdict is Verdict.EXPIRED else 1,
     )
 
 
 def _retry_entries(session: Session, work: Work, answered: Sequence[Answered]) -> list[ledger.Entry]:
     """Plan the next try of each; a next try that would come past the deadline ends the delivery instead."""
+    if not answered:
+        return []
     by_wait: dict[int | None, list[Answered]] = defaultdict(list)
     for recipient, outcome in answered:
         by_wait[outcome.retry_after_seconds].append((recipient, outcome))
@@ -78,10 +108,11 @@ def _retry_entries(session: Session, work: Work, answered: Sequence[Answered]) -
     entries = []
     for wait, members in by_wait.items():
         not_before = now + delay_before_retry(work.attempt, wait)
-        in_time = sum(not_before < recipient.deadline for recipient, _ in members)
+        seconds_until = (not_before - work.claimed_at).total_seconds()
+        in_time = sum(seconds_until < recipient.seconds_left for recipient, _ in members)
         batch_id = _later_batch(session, work, in_time, not_before) if in_time else None
         for recipient, outcome in members:
-            is_in_time = not_before < recipient.deadline
+            is_in_time = seconds_until < recipient.seconds_left
             entries.append(
                 ledger.Entry(
                     recipient.subscription_id,
@@ -121,26 +152,21 @@ def _mark_subscriptions(session: Session, work: Work, answered: Sequence[Answere
     A bad mark is for the subscription as it was when the batch was claimed: who subscribed again since
     (`updated_at`) is not touched by an answer to the old one.
     """
-    by_verdict: dict[Verdict, list[UUID]] = defaultdict(list)
+    by_verdict: dict[Verdict, list[str]] = defaultdict(list)
     for recipient, outcome in answered:
         by_verdict[outcome.verdict].append(recipient.subscription_id)
-    _lock_in_key_order(session, [recipient.subscription_id for recipient, _ in answered])
-    accepted = by_verdict.pop(Verdict.ACCEPTED, [])
+    by_verdict.pop(Verdict.EXPIRED, None)  # it was not posted: that says nothing about the subscription
+    # Batches of several notifications reach the same people at once. Marked verdict by verdict, each in whatever
+    # order PostgreSQL finds them, they would wait for each other in a circle.
+    marked = sorted(chain.from_iterable(by_verdict.values()))
+    session.execute(_LOCK_IN_KEY_ORDER, {"ids": plain_array(marked)})
+    accepted = by_verdict.pop(Verdict.ACCEPTED, None)
     if accepted:
-        session.execute(
-            update(Subscription)
-            .where(Subscription.id.in_(accepted))
-            .values(
-                last_used=func.now(),
-                first_accepted_at=func.coalesce(Subscription.first_accepted_at, func.now()),
-                failure_count=0,
-                key_mismatch_at=None,
-            )
-        )
+        session.execute(_MARK_ACCEPTED, {"ids": plain_array(accepted)})
     for verdict, ids in by_verdict.items():
         session.execute(
             update(Subscription)
-            .where(Subscription.id.in_(ids), Subscription.updated_at <= work.claimed_at)
+            .where(_IS_ONE_OF.bindparams(ids=plain_array(ids)), Subscription.updated_at <= work.claimed_at)
             .values(
                 failure_count=Subscription.failure_count + 1,
                 last_failure_at=func.now(),
@@ -148,20 +174,3 @@ def _mark_subscriptions(session: Session, work: Work, answered: Sequence[Answere
                 **_MARKS.get(verdict, {}),
             )
         )
-
-
-def _lock_in_key_order(session: Session, subscription_ids: list[UUID]) -> None:
-    # Batches of several notifications reach the same people at once. Marked verdict by verdict, each in whatever
-    # order PostgreSQL finds them, they would wait for each other in a circle.
-    session.execute(
-        select(Subscription.id)
-        .where(Subscription.id.in_(subscription_ids))
-        .order_by(Subscription.id)
-        .with_for_update(key_share=True)
-    )
-
-
-_MARKS: dict[Verdict, dict[str, Any]] = {
-    Verdict.GONE: {"gone_at": func.now(), "enabled": False},
-    Verdict.KEY_MISMATCH: {"key_mismatch_at": func.now()},
-}

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -19,7 +18,6 @@ from app.delivery.payload import PublicUrls, payload_of, topic_of
 from app.delivery.record import Answered, BatchReport
 from app.errors import Unavailable
 from app.keyring.service import Keyring
-from app.models import Notification
 from app.observability import metrics
 from app.push.keys import VapidKey
 from app.push.message import PushMessage, Urgency
@@ -62,10 +60,11 @@ def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = 
     not be run and is put off. Raises only when not even that could be written: then its lease has to run out.
     """
     work = None
+    claimed_at = time.monotonic()
     try:
         with transaction(pipeline.sessions) as session:
             work = claim.take(session, batch_id)
-        return BatchReport() if work is None else _deliver(pipeline, work, stop=stop)
+        return BatchReport() if work is None else _deliver(pipeline, work, claimed_at=claimed_at, stop=stop)
     except Exception as error:
         say = log.warning if isinstance(error, (*PASSING_ERRORS, Unavailable)) else log.exception
         say("batch put off", batch=str(batch_id), error=type(error).__name__)
@@ -74,10 +73,11 @@ def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = 
         return BatchReport()
 
 
-def _deliver(pipeline: Pipeline, work: Work, *, stop: Callable[[], bool]) -> BatchReport:
+def _deliver(pipeline: Pipeline, work: Work, *, claimed_at: float, stop: Callable[[], bool]) -> BatchReport:
     with transaction(pipeline.sessions) as session:
-        key_pairs = pipeline.keyring.key_pairs(session, {each.vapid_key_id for each in work.recipients})
-    messages = _messages(work, pipeline, key_pairs)
+        key_ids = {each.vapid_key_id for each in work.recipients}
+        key_pairs = pipeline.keyring.key_pairs(session, {UUID(key_id) for key_id in key_ids})
+    messages = _messages(work, pipeline, key_pairs, claimed_at=claimed_at)
     writer = _Writer(pipeline.sessions, work)
     try:
         for answers in pipeline.sender.send(messages, stop=lambda: stop() or writer.must_stop):
@@ -165,28 +165,26 @@ def _measure(service: str, outcomes: list[Outcome]) -> None:
             duration.observe(outcome.seconds)
 
 
-def _messages(work: Work, pipeline: Pipeline, key_pairs: Mapping[UUID, VapidKey]) -> list[PushMessage]:
+def _messages(
+    work: Work, pipeline: Pipeline, key_pairs: Mapping[UUID, VapidKey], *, claimed_at: float
+) -> list[PushMessage]:
+    """Return what is to be posted. `claimed_at` is when this process began to claim, on its monotonic clock."""
     notification = work.notification
     payload = payload_of(notification, pipeline.urls)
-    topic = topic_of(notification)
+    urgency, topic, ttl_seconds = Urgency(notification.urgency), topic_of(notification), notification.ttl_seconds
+    vapid_keys = {str(key_id): key for key_id, key in key_pairs.items()}
     return [
         PushMessage(
-            endpoint=recipient.endpoint,
-            p256dh=recipient.p256dh,
-            auth=recipient.auth,
+            endpoint=endpoint,
+            p256dh=p256dh,
+            auth=auth,
             payload=payload,
-            vapid_key=key_pairs[recipient.vapid_key_id],
-            ttl_seconds=_ttl_left(notification, recipient, work.claimed_at),
-            urgency=Urgency(notification.urgency),
+            vapid_key=vapid_keys[vapid_key_id],
+            ttl_seconds=ttl_seconds,
+            urgency=urgency,
             topic=topic,
-            ref=recipient.subscription_id,
+            expires_at=claimed_at + seconds_left,
+            ref=subscription_id,
         )
-        for recipient in work.recipients
+        for subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left in work.recipients
     ]
-
-
-def _ttl_left(notification: Notification, recipient: Recipient, now: datetime) -> int:
-    """Return what is left of the TTL in whole seconds; 0 stays 0, now or never."""
-    if notification.ttl_seconds == 0:
-        return 0
-    return max(1, int((recipient.deadline - now).total_seconds()))

@@ -95,7 +95,7 @@ def test_a_connection_lost_at_any_step_loses_nobody(pipeline, sender, subscribe,
             counts = Counter(
                 session.scalars(select(DeliveryLog.status).where(DeliveryLog.notification_id == notification.id))
             )
-            everybody = set(session.scalars(select(Subscription.id)))
+            everybody = set(map(str, session.scalars(select(Subscription.id))))
         assert notification.targeted == AUDIENCE, f"step {step}"
         assert counts.total() - counts[DeliveryStatus.PENDING] == AUDIENCE, f"step {step}: {counts}"
         assert {message.ref for message in sender.posted} == everybody, f"step {step}"
