@@ -48,8 +48,11 @@ class Pipeline:
     sender: Sender
     keyring: Keyring
     urls: PublicUrls = field(default_factory=PublicUrls)
-    bell: Bell = field(default_factory=Bell)
     inline: Executor = field(default_factory=_inline_threads)
+
+    @property
+    def bell(self) -> Bell:
+        return Bell(self.sessions)
 
 
 def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = never) -> BatchReport:

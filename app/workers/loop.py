@@ -1,58 +1,120 @@
-"""The embedded worker: a thread that plans large audiences and runs batches that are due, until it is stopped."""
+"""What a worker process does all day: one thread looks for work and plans it, others run batches, until it stops.
+
+Only the lookout asks the database when there is nothing to do; the runners sleep until it calls them.
+"""
 
 import threading
+import time
+from collections.abc import Callable
 
 import structlog
 from sqlalchemy.exc import ProgrammingError
 
 from app.db.session import PASSING_ERRORS, transaction
 from app.delivery import claim, plan
+from app.delivery.bell import Listener
 from app.delivery.run import Pipeline, run_batch
+from app.notifications import schedule
 
-# Without a ring it looks for itself: after retries come due, and for what a dead process left.
+# Each runs one batch at a time through the sender they share. While the last answers of one batch come in, the
+# others keep the sender full.
+RUNNERS = 3
+# Without a ring the lookout looks for itself: after retries come due, and for what a dead process left. More often
+# while something is going on: what another process plans, nobody rings for.
 LOOK_EVERY_SECONDS = 1.0
+LOOK_AT_MOST_EVERY_SECONDS = 0.05
 PAUSE_AFTER_ERROR_SECONDS = 5.0
-SHUTDOWN_PATIENCE_SECONDS = 20.0
+# Most push services answer within a second; one that hangs may take a sender's whole timeout.
+STOP_PATIENCE_SECONDS = 15.0
 
 log = structlog.get_logger(__name__)
 
 
 class DeliveryLoop:
-    """Runs what is due, one page or batch after the other. Any number of processes may run one each."""
+    """Plans large audiences and runs batches that are due. Any number of processes may have one each."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, *, runners: int = RUNNERS) -> None:
         self._pipeline = pipeline
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="delivery-loop", daemon=True)
+        self._calls = _Calls()
+        self._outage = _Outage()
+        self._active_at = time.monotonic()
+        self._listener: Listener | None = None
+        self._threads = [threading.Thread(target=self._look_out, name="lookout", daemon=True)]
+        self._threads += [
+            threading.Thread(target=self._run_batches, name=f"runner-{number}", daemon=True)
+            for number in range(1, runners + 1)
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        self._listener = Listener(self._pipeline.sessions)
+        for thread in self._threads:
+            thread.start()
 
-    def stop(self) -> None:
-        """Begin nothing further, wait for what is in flight to be recorded, give the rest back."""
+    def stop(self, patience_seconds: float = STOP_PATIENCE_SECONDS) -> bool:
+        """Begin nothing further, record what is in flight, give the rest back. True when that is done in time."""
         self._stopping.set()
-        self._pipeline.bell.ring()
-        self._thread.join(SHUTDOWN_PATIENCE_SECONDS)
+        self._calls.call()
+        if self._listener is not None:
+            self._listener.interrupt()
+        give_up_at = time.monotonic() + patience_seconds
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, give_up_at - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def run_once(self) -> bool:
-        """Plan one page and run one batch. False when there was nothing to do."""
+        """Release what is scheduled, plan a page and run a batch, in this thread. False when there was nothing."""
+        with transaction(self._pipeline.sessions) as session:
+            schedule.release_due(session)
         has_planned = self._plan_a_page()
         return self._run_a_batch() or has_planned
 
-    def _run(self) -> None:
+    def _look_out(self) -> None:
+        assert self._listener is not None
         while not self._stopping.is_set():
-            try:
-                if not self.run_once():
-                    self._pipeline.bell.wait(LOOK_EVERY_SECONDS)
-            except PASSING_ERRORS as error:
-                log.warning("worker waits for the database", error=type(error).__name__)
-                self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
-            except ProgrammingError:
-                log.warning("worker waits for the database", hint="is it migrated? Run alembic upgrade head")
-                self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
-            except Exception:
-                log.exception("worker failed")
-                self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
+            is_busy = self._guarded(self._look)
+            if is_busy or self._listener.wait(self._seconds_to_wait()):
+                self._active_at = time.monotonic()
+        self._listener.close()
+
+    def _look(self) -> bool:
+        """Release what is scheduled, plan a page, call the runners. True when there may be more of the first two."""
+        with transaction(self._pipeline.sessions) as session:
+            has_released = schedule.release_due(session) > 0
+            is_a_batch_due = claim.next_due(session) is not None
+        has_planned = self._plan_a_page()
+        if has_planned or is_a_batch_due:
+            self._calls.call()
+        self._outage.has_ended()
+        return has_released or has_planned
+
+    def _seconds_to_wait(self) -> float:
+        if self._calls.waiting == 0:
+            return LOOK_EVERY_SECONDS  # nobody is there to run anything now
+        quiet_seconds = time.monotonic() - self._active_at
+        return min(LOOK_EVERY_SECONDS, max(LOOK_AT_MOST_EVERY_SECONDS, quiet_seconds / 2))
+
+    def _run_batches(self) -> None:
+        while not self._stopping.is_set():
+            heard = self._calls.count
+            if self._guarded(self._run_a_batch):
+                self._active_at = time.monotonic()
+            elif not self._stopping.is_set():
+                self._calls.wait(heard)
+
+    def _guarded(self, step: Callable[[], bool]) -> bool:
+        """Take a step of work, and tell whether there was something to do. An error is said, and never raised."""
+        try:
+            return step()
+        except PASSING_ERRORS as error:
+            self._outage.has_begun(error=type(error).__name__)
+        except ProgrammingError:
+            self._outage.has_begun(hint="is it migrated? Run alembic upgrade head")
+        except Exception:
+            log.exception("worker failed")
+        self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
+        return False
 
     def _plan_a_page(self) -> bool:
         notification_id = None
@@ -77,3 +139,44 @@ class DeliveryLoop:
             return False
         run_batch(self._pipeline, batch_id, stop=self._stopping.is_set)
         return True
+
+
+class _Calls:
+    """How the lookout wakes the runners. One that looked while it was called looks again: see `heard`."""
+
+    def __init__(self) -> None:
+        self._called = threading.Condition()
+        self.count = 0
+        self.waiting = 0
+
+    def call(self) -> None:
+        with self._called:
+            self.count += 1
+            self._called.notify_all()
+
+    def wait(self, heard: int) -> None:
+        """Return once there was a call after the `heard` first ones."""
+        with self._called:
+            self.waiting += 1
+            self._called.wait_for(lambda: self.count != heard)
+            self.waiting -= 1
+
+
+class _Outage:
+    """Says once that the database cannot be used, and once that it can be again, however many threads notice."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_on = False
+
+    def has_begun(self, **why: str) -> None:
+        with self._lock:
+            is_news, self._is_on = not self._is_on, True
+        if is_news:
+            log.warning("worker waits for the database", **why)
+
+    def has_ended(self) -> None:
+        with self._lock:
+            is_news, self._is_on = self._is_on, False
+        if is_news:
+            log.info("worker goes on: the database is back")
