@@ -13,13 +13,14 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from app.db.session import database_now
-from app.delivery import ledger
+from app.delivery import cancel, ledger
 from app.delivery.finish import finish_if_done
 from app.delivery.partitions import month_of
-from app.delivery.retry import when_put_off
-from app.models import BatchState, DeliveryBatch, DeliveryStatus, Notification
+from app.delivery.retry import FIRST_BACKOFF_SECONDS, when_put_off
+from app.models import BatchState, DeliveryBatch, DeliveryStatus, Notification, NotificationState
 
 LEASE = timedelta(seconds=60)
+BATCHES_SETTLED_AT_ONCE = 20
 
 # By the month, not the moment: see ledger.py on statistics. It leaves only the index on batch_id to go by.
 _PENDING = text(
@@ -95,7 +96,8 @@ def next_due(session: Session) -> UUID | None:
 def take(session: Session, batch_id: UUID) -> Work | None:
     """Claim the batch, or return None when another worker has it or it is closed.
 
-    Settles at once those who are not to be sent to any more: past the deadline, unsubscribed, disabled, gone.
+    Settles at once those who are not to be sent to any more: past the deadline, unsubscribed, disabled, gone. Of a
+    cancelled notification that is everybody: None, too, with further batches of it settled in the same go.
     """
     batch = session.execute(
         update(DeliveryBatch)
@@ -106,6 +108,9 @@ def take(session: Session, batch_id: UUID) -> Work | None:
     if batch is None or batch.lease_token is None:
         return None
     notification = session.get_one(Notification, batch.notification_id)
+    if notification.state == NotificationState.CANCELLED:
+        cancel.settle(session, notification, [batch.id, *_some_free(session, notification.id)])
+        return None
     recipients, settled = _read(session, batch)
     ledger.write(session, batch.notification_id, settled, planned_at=batch.planned_at)
     return Work(
@@ -122,14 +127,24 @@ def take(session: Session, batch_id: UUID) -> Work | None:
 
 
 def renew(session: Session, work: Work) -> bool:
-    """Hold the batch for another lease. False when it was lost: then nothing further may be sent."""
-    held = session.execute(
+    """Hold the batch for another lease. False when it was lost, or its notification is cancelled.
+
+    Nothing further may be sent then.
+    """
+    state = session.execute(
         update(DeliveryBatch)
-        .where(DeliveryBatch.id == work.batch_id, DeliveryBatch.lease_token == work.lease_token)
+        .where(
+            DeliveryBatch.id == work.batch_id,
+            DeliveryBatch.lease_token == work.lease_token,
+            Notification.id == DeliveryBatch.notification_id,
+        )
         .values(leased_until=func.now() + LEASE)
-        .returning(DeliveryBatch.id)
-    )
-    return held.scalar_one_or_none() is not None
+        .returning(Notification.state)
+        .execution_options(synchronize_session=False)
+    ).scalar_one_or_none()
+    if state == NotificationState.CANCELLED:
+        cancel.hasten_if_cancelled(session, work.notification.id)
+    return state not in {None, NotificationState.CANCELLED}
 
 
 def close(session: Session, work: Work, *, give_back: bool = False) -> None:
@@ -147,8 +162,11 @@ def close(session: Session, work: Work, *, give_back: bool = False) -> None:
         .values(lease_token=None, leased_until=None, **values)
         .returning(DeliveryBatch.id)
     )
-    if ended.scalar_one_or_none() is not None and not give_back:
+    if ended.scalar_one_or_none() is None:
+        return
+    if not give_back:
         finish_if_done(session, work.notification.id)
+    cancel.hasten_if_cancelled(session, work.notification.id)
 
 
 def put_off(session: Session, batch_id: UUID, *, lease_token: UUID | None) -> None:
@@ -156,6 +174,15 @@ def put_off(session: Session, batch_id: UUID, *, lease_token: UUID | None) -> No
 
     Does nothing when another worker holds it.
     """
+    # The notification before its batches, as cancelling does: it sees this batch wait, or its mark is seen here.
+    state = session.scalars(
+        select(Notification.state)
+        .join(DeliveryBatch, DeliveryBatch.notification_id == Notification.id)
+        .where(DeliveryBatch.id == batch_id)
+        .with_for_update(read=True, key_share=True, of=Notification)
+    ).one_or_none()
+    soon = func.now() + timedelta(seconds=FIRST_BACKOFF_SECONDS)
+    is_cancelled = state == NotificationState.CANCELLED
     session.execute(
         update(DeliveryBatch)
         .where(
@@ -164,7 +191,7 @@ def put_off(session: Session, batch_id: UUID, *, lease_token: UUID | None) -> No
         )
         .values(
             state=BatchState.READY,
-            not_before=when_put_off(DeliveryBatch.created_at),
+            not_before=soon if is_cancelled else when_put_off(DeliveryBatch.created_at),
             lease_token=None,
             leased_until=None,
         )
@@ -177,6 +204,17 @@ def release(session: Session, batch_ids: Collection[UUID]) -> None:
         update(DeliveryBatch)
         .where(DeliveryBatch.id.in_(list(batch_ids)), DeliveryBatch.state == BatchState.READY)
         .values(not_before=func.now())
+    )
+
+
+def _some_free(session: Session, notification_id: UUID) -> list[UUID]:
+    return list(
+        session.scalars(
+            select(DeliveryBatch.id)
+            .where(DeliveryBatch.notification_id == notification_id, _is_free())
+            .limit(BATCHES_SETTLED_AT_ONCE)
+            .with_for_update(skip_locked=True)
+        )
     )
 
 

@@ -1,15 +1,17 @@
-"""When a notification is done: everybody planned, and no batch open. Before that, when everybody was tried."""
+"""When a notification is done: nobody left to plan, and no batch open. Before that, when everybody was tried."""
 
 from uuid import UUID
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import case, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from app.models import BatchState, DeliveryBatch, Notification, NotificationState
 
+_ENDING = (NotificationState.SENDING, NotificationState.CANCELLED)
+
 
 def finish_if_done(session: Session, notification_id: UUID) -> None:
-    """Mark the notification sent once its last batch is closed.
+    """Mark the notification sent once its last batch is closed; a cancelled one is only finished then.
 
     Takes the row's lock first: of two workers closing the last two batches at once, the later one sees both
     closed.
@@ -22,8 +24,18 @@ def finish_if_done(session: Session, notification_id: UUID) -> None:
     )
     session.execute(
         update(Notification)
-        .where(Notification.id == notification_id, Notification.state == NotificationState.SENDING, ~has_open_batch)
-        .values(state=NotificationState.SENT, finished_at=func.now())
+        .where(
+            Notification.id == notification_id,
+            Notification.state.in_(_ENDING),
+            Notification.finished_at.is_(None),
+            ~has_open_batch,
+        )
+        .values(
+            state=case(
+                (Notification.state == NotificationState.SENDING, NotificationState.SENT), else_=Notification.state
+            ),
+            finished_at=func.now(),
+        )
     )
 
 
