@@ -6,6 +6,7 @@ POST   /_control/faults        {"action", "status", "retry_after", "service", "e
 DELETE /_control/faults
 GET    /_control/messages      ?endpoint=...; without it, those of all browsers
 GET    /_control/counts
+GET    /_control/arrivals      ?topic=...; by endpoint, of a simulator that counts those
 DELETE /_control/counts
 """
 
@@ -18,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from app.simulator.arrivals import Head
 from app.simulator.browsers import Browser, Browsers, ReceivedMessage
 from app.simulator.exchange import Answer, HttpVersion, Reaction, Request
 from app.simulator.faults import Action, Fault, FaultScript
@@ -79,6 +81,7 @@ class Control:
             ("DELETE", "faults"): self._clear_faults,
             ("GET", "messages"): self._messages,
             ("GET", "counts"): self._counts,
+            ("GET", "arrivals"): self._arrivals,
             ("DELETE", "counts"): self._reset_counts,
         }
 
@@ -94,8 +97,12 @@ class Control:
     def foresee(self, request: Request) -> Reaction | None:
         return None if request.path.startswith(CONTROL_PREFIX) else self._services.foresee(request)
 
-    def swallow(self, http_version: HttpVersion, body_bytes: int) -> Reaction:
-        return self._services.swallow(http_version, body_bytes)
+    @property
+    def counts_endpoints(self) -> bool:
+        return self._services.counts_endpoints
+
+    def swallow(self, http_version: HttpVersion, body_bytes: int, head: Head | None) -> Reaction:
+        return self._services.swallow(http_version, body_bytes, head)
 
     def handle(self, request: Request) -> Reaction:
         if request.path.startswith(CONTROL_PREFIX):
@@ -166,6 +173,10 @@ class Control:
 
     def _counts(self, _request: Request) -> dict[str, Any]:
         return self._services.counts().as_json()
+
+    def _arrivals(self, request: Request) -> dict[str, Any]:
+        topics = parse_qs(urlsplit(request.path).query).get("topic")
+        return {"arrivals": self._services.arrivals(topics[0] if topics else None)}
 
     def _reset_counts(self, _request: Request) -> dict[str, Any]:
         self._services.reset_counts()

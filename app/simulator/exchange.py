@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol
 
+from app.simulator.arrivals import Head
+
 HttpVersion = Literal["1.1", "2"]
 
 # A push message is at most 5,000 bytes anywhere, so a body cut at this size is still too large for every rule.
@@ -72,6 +74,9 @@ class Handler(Protocol):
 
 
 class Sink(Handler, Protocol):
-    """A handler that also takes posts of which it is told nothing but the size."""
+    """A handler that also takes posts of which it is told nothing but the size, and the head if it wants that."""
 
-    def swallow(self, http_version: HttpVersion, body_bytes: int) -> Reaction: ...
+    @property
+    def counts_endpoints(self) -> bool: ...
+
+    def swallow(self, http_version: HttpVersion, body_bytes: int, head: Head | None) -> Reaction: ...

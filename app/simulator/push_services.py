@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from app.simulator import dialects
+from app.simulator.arrivals import Arrivals, Head
 from app.simulator.browsers import Browser, Browsers, Post
 from app.simulator.counts import Counts
 from app.simulator.exchange import Answer, Ending, HttpVersion, Reaction, Request
@@ -13,14 +14,15 @@ from app.simulator.faults import ORDINARY, Fate, FaultScript
 from app.simulator.rules import RULES, Problem, Refusal, ServiceName, granted_ttl, refusal_of
 from app.simulator.vapid_check import VapidCheck
 
-Checks = Literal["full", "none"]
+Checks = Literal["full", "endpoints", "none"]
 
 _SWALLOWED = Reaction(Answer(201))
 _NOT_FOUND = Answer(404, (("content-type", "text/plain"),), b"no push service has this path\n")
 
 
 class PushServices:
-    """Answers posts as the real services would. `checks="none"` makes it a sink that only counts.
+    """Answers posts as the real services would. `checks="none"` makes it a sink that only counts, "endpoints" one
+    that counts by endpoint.
 
     Implements the wire's Handler, so it runs on the event loop's thread.
     """
@@ -35,10 +37,12 @@ class PushServices:
     ) -> None:
         self._browsers = browsers
         self._script = script
-        self._is_sink = checks == "none"
+        self._is_sink = checks != "full"
+        self.counts_endpoints = checks == "endpoints"
         self._clock = clock
         self._vapid = VapidCheck()
         self._counts = Counts(self._browsers)
+        self._arrivals = Arrivals()
 
     def arrived(self) -> None:
         self._counts.tcp_connections += 1
@@ -59,21 +63,25 @@ class PushServices:
         self._finish(request, self._browsers.find(request.path), status=None, accepted=False)
         return fault.reaction
 
-    def swallow(self, http_version: HttpVersion, body_bytes: int) -> Reaction:
-        """React to a post as a sink does. Of the faults, those for one service, host or browser are left out."""
-        fate = self._script.decide("", "")
+    def swallow(self, http_version: HttpVersion, body_bytes: int, head: Head | None = None) -> Reaction:
+        """React to a post as a sink does. Without a head, faults for one service, host or browser are left out."""
+        path, host = (head.path, head.host) if head else ("", "")
+        fate = self._script.decide(path, host)
         reaction = _SWALLOWED
         if fate is not ORDINARY:
-            fault = self._script.foresee("", "") or fate.fault
+            fault = self._script.foresee(path, host) or fate.fault
             reaction = replace(fault.reaction if fault else _SWALLOWED, delay_seconds=fate.delay_seconds)
             self._counts.faults += fault is not None
         status = reaction.answer.status if reaction.ending is Ending.ANSWER else None
-        self._count(http_version, body_bytes, status=status, accepted=status == _SWALLOWED.answer.status)
+        accepted = status == _SWALLOWED.answer.status
+        if head is not None:
+            self._arrivals.add(head, accepted=accepted, at=self._clock())
+        self._count(http_version, body_bytes, status=status, accepted=accepted)
         return reaction
 
     def handle(self, request: Request) -> Reaction:
         if self._is_sink:
-            return self.swallow(request.http_version, len(request.body))
+            return self.swallow(request.http_version, len(request.body), self._head_of(request))
         service = _service_of(request.path)
         if service is None:
             return Reaction(_NOT_FOUND)
@@ -91,9 +99,19 @@ class PushServices:
         with self._browsers.changed:
             return self._counts.snapshot()
 
+    def arrivals(self, topic: str | None) -> list[dict[str, Any]]:
+        """Return what came for each endpoint with this topic. Only the event loop's thread may ask."""
+        return list(self._arrivals.as_json(topic))
+
     def reset_counts(self) -> None:
         with self._browsers.changed:
             self._counts = Counts(self._browsers)
+            self._arrivals = Arrivals()
+
+    def _head_of(self, request: Request) -> Head | None:
+        if not self.counts_endpoints:
+            return None
+        return Head(request.path, _host_of(request), request.headers.get("topic"), request.headers.get("ttl"))
 
     def _problem_of(self, request: Request, service: ServiceName, browser: Browser | None) -> Problem | None:
         rules = RULES[service]

@@ -50,7 +50,7 @@ class Simulator(Scriptable):
         self._services = PushServices(self._browsers, self.script, checks=checks)
         control = Control(self._services, self._browsers, self.script, self._subscribe)
         self._listener = Listener(
-            control, hosts, max_concurrent_streams=max_concurrent_streams, is_sink=checks == "none"
+            control, hosts, max_concurrent_streams=max_concurrent_streams, is_sink=checks != "full"
         )
         self._certificate = CertificateKind.TRUSTED
         self._loop = uvloop.new_event_loop()

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from app.simulator.exchange import Answer, Ending, Reaction, Sink
 from app.simulator.http1 import GARBAGE, Http1Wire, reason_of
+from app.simulator.sink_heads import http1_head
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 _BEYOND_THE_SINK = re.compile(
@@ -61,7 +62,8 @@ class Http1Sink:
             return False
         self._unread = self._unread[end:]
         self._requests += 1
-        self._carry_out(self._sink.swallow("1.1", body_bytes))
+        counted = http1_head(head) if self._sink.counts_endpoints else None
+        self._carry_out(self._sink.swallow("1.1", body_bytes, counted))
         return True
 
     def _hand_over(self) -> None:

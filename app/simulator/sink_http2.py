@@ -1,4 +1,4 @@
-"""One HTTP/2 connection to a sink: it counts frames and lengths, and decodes no header, to keep up with any sender.
+"""One HTTP/2 connection to a sink: it counts frames and lengths, and decodes no header it need not, to keep up.
 
 h2 takes hundreds of microseconds for a post; a sender that is to be measured needs a tenth of that.
 """
@@ -9,12 +9,14 @@ from functools import lru_cache
 
 from hyperframe.frame import GoAwayFrame, PingFrame, SettingsFrame, WindowUpdateFrame
 
+from app.simulator.arrivals import Head
 from app.simulator.exchange import Answer, Ending, Reaction, Sink
+from app.simulator.sink_heads import Http2Heads
 from app.simulator.sink_http1 import end_badly
 
 _PREFACE_BYTES = 24
 _FRAME_HEADER = struct.Struct(">BHBBL")  # length (high byte, low bytes), type, flags, stream
-_DATA, _HEADERS, _SETTINGS, _PING, _GOAWAY = 0, 1, 4, 6, 7
+_DATA, _HEADERS, _SETTINGS, _PING, _GOAWAY, _CONTINUATION = 0, 1, 4, 6, 7, 9
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
 _WINDOW_BYTES = 8 * 1024 * 1024
 _MAX_FRAME_BYTES = 16_384
@@ -34,6 +36,8 @@ class Http2Sink:
         self._going_away = False
         self._cut = False
         self._body_bytes: dict[int, int] = {}  # of the open streams
+        self._heads = Http2Heads() if sink.counts_endpoints else None
+        self._head_of: dict[int, Head | None] = {}  # likewise
         settings = SettingsFrame(
             settings={
                 SettingsFrame.MAX_CONCURRENT_STREAMS: max_concurrent_streams,
@@ -60,6 +64,7 @@ class Http2Sink:
 
     def lost(self) -> None:
         self._body_bytes.clear()
+        self._head_of.clear()
         self._transport.abort()
 
     def pause_writing(self) -> None:
@@ -69,6 +74,9 @@ class Http2Sink:
         pass
 
     def _take(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._heads is not None and kind in (_HEADERS, _CONTINUATION):
+            read = self._heads.begin if kind == _HEADERS else self._heads.go_on
+            self._head_of[stream_id] = read(flags, payload)
         if kind == _HEADERS and not self._going_away:
             self._body_bytes[stream_id] = 0
             self._requests += 1
@@ -82,7 +90,8 @@ class Http2Sink:
         elif kind == _GOAWAY:
             self._transport.close()
         if kind in (_HEADERS, _DATA) and flags & _END_STREAM and stream_id in self._body_bytes:
-            self._carry_out(stream_id, self._sink.swallow("2", self._body_bytes[stream_id]))
+            head = self._head_of.pop(stream_id, None)
+            self._carry_out(stream_id, self._sink.swallow("2", self._body_bytes[stream_id], head))
 
     def _count_data(self, stream_id: int, size: int) -> None:
         if stream_id in self._body_bytes:

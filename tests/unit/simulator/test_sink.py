@@ -10,10 +10,15 @@ import h2.connection
 import h2.events
 import httpx
 import pytest
+from hpack import Encoder
 
 from app.simulator import Authority, Simulator
+from app.simulator.arrivals import Head
+from app.simulator.sink_heads import Http2Heads
 from tests.unit.simulator.raw_clients import GOAWAY, HEADERS, connect, frames_in, read_until, request_head
 from tests.unit.simulator.sending import ApplicationServer
+
+END_HEADERS, PADDED, PRIORITY = 4, 8, 32
 
 
 @pytest.fixture
@@ -38,6 +43,52 @@ def test_everything_is_accepted_and_counted(sink: Simulator, client: httpx.Clien
     assert statuses == [201, 201, 201]
     assert (sink.counts.posts, sink.counts.accepted, sink.counts.body_bytes) == (3, 3, 200_300)
     assert sink.counts.connections == 1
+
+
+@pytest.mark.parametrize("http2", [True, False], ids=["http2", "http1"])
+def test_a_sink_can_count_by_endpoint_and_topic(
+    push_authority: Authority, push_ca_file: Path, *, http2: bool
+) -> None:
+    began = time.time()
+    with (
+        Simulator.running(authority=push_authority, checks="endpoints") as sink,
+        ApplicationServer(sink, push_ca_file, http2=http2) as sending,
+        ApplicationServer(sink, push_ca_file, http2=False) as asking,
+    ):
+        sink.answers(503, times=1, service="apple")
+        for path, topic, ttl in (
+            ("fcm/a", "one", 60),
+            ("fcm/a", "one", 50),
+            ("fcm/a", "two", 9),
+            ("apple/b", "two", 9),
+        ):
+            headers = {"topic": topic, "ttl": str(ttl), "authorization": "x" * 5000}
+            sending.client.post(f"{sink.url}/{path}", content=b"x", headers=headers)
+        chunked = {"topic": "one", "ttl": "7"}
+        sending.client.post(f"{sink.url}/fcm/c", content=iter([b"x"]), headers=chunked)
+        arrivals = asking.client.get(f"{sink.control_url}/arrivals").json()["arrivals"]
+        [of_one, _chunked] = asking.client.get(f"{sink.control_url}/arrivals?topic=one").json()["arrivals"]
+
+    assert {(each["path"], each["topic"]): (each["accepted"], each["posts"]) for each in arrivals} == {
+        ("/fcm/a", "one"): (2, 2),
+        ("/fcm/a", "two"): (1, 1),
+        ("/apple/b", "two"): (0, 1),
+        ("/fcm/c", "one"): (1, 1),
+    }
+    assert {each["host"] for each in arrivals} == {f"127.0.0.1:{sink.port}"}
+    assert (of_one["shortest_ttl"], of_one["longest_ttl"]) == (50, 60)
+    assert began <= of_one["last_accepted_at"] <= time.time()
+
+
+def test_a_head_may_come_in_several_frames_padded_and_with_a_priority() -> None:
+    block = Encoder().encode([(":path", "/fcm/a"), (":authority", "push.example"), ("topic", "one"), ("ttl", "60")])
+    heads = Http2Heads()
+
+    first = heads.begin(PADDED | PRIORITY, b"\x02" + bytes(5) + block[:7] + bytes(2))
+    last = heads.go_on(END_HEADERS, block[7:])
+
+    assert first is None
+    assert last == Head("/fcm/a", "push.example", "one", "60")
 
 
 def test_more_than_a_window_can_be_sent(sink: Simulator, client: httpx.Client) -> None:
