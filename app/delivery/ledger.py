@@ -3,25 +3,28 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from app.db.arrays import plain_array, text_array
-from app.delivery.partitions import month_of
+from app.delivery.partitions import partition_of
 from app.models import DeliveryStatus
 
-# Each entry is to find its row by the primary key, whatever the statistics say. They know nothing of a notification
-# planned a moment ago: told its two columns as constants, PostgreSQL takes it for a handful of rows, and reads its
-# million for every two hundred outcomes. So they come as a row of their own; the month leads to the one partition.
-_WRITE = text(
-    """
-    WITH notification AS MATERIALIZED (
-        SELECT CAST(:planned_at AS timestamptz) AS planned_at, CAST(:notification_id AS uuid) AS id
-    ), changed AS (
-        UPDATE push_delivery_logs AS log
+# Each row is to be found by its key, whatever the statistics say. They know nothing of a notification planned a
+# moment ago: PostgreSQL takes it for a handful of rows, and to find two hundred of them reads all that it has. So
+# nothing but the entries narrows the rows down (OFFSET 0 hides that their keys begin alike, and the partition is
+# named), and other ways of joining are out of the question.
+_GO_BY_KEY = text(
+    "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),"
+    " set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)"
+)
+_WRITE = """
+    WITH changed AS (
+        UPDATE {partition} AS log
         SET status = entry.status,
             reason = entry.reason,
             response_code = entry.response_code,
@@ -30,23 +33,38 @@ _WRITE = text(
             batch_id = coalesce(entry.batch_id, log.batch_id),
             attempts = log.attempts + entry.tries,
             sent_at = CASE WHEN entry.tries > 0 THEN now() ELSE log.sent_at END
-        FROM notification, unnest(
-            CAST(:subscription_ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
-            CAST(:response_codes AS smallint[]), CAST(:error_messages AS text[]),
-            CAST(:push_message_ids AS text[]), CAST(:batch_ids AS uuid[]), CAST(:tries AS smallint[])
-        ) AS entry(
-            subscription_id, status, reason, response_code, error_message, push_message_id, batch_id, tries
-        )
-        WHERE log.planned_at >= :month_start AND log.planned_at < :month_end
-          AND log.planned_at = notification.planned_at
-          AND log.notification_id = notification.id
+        FROM (
+            SELECT CAST(:planned_at AS timestamptz) AS planned_at,
+                   CAST(:notification_id AS uuid) AS notification_id,
+                   'pending' AS status_before,
+                   outcome.*
+            FROM unnest(
+                CAST(:subscription_ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
+                CAST(:response_codes AS smallint[]), CAST(:error_messages AS text[]),
+                CAST(:push_message_ids AS text[]), CAST(:batch_ids AS uuid[]), CAST(:tries AS smallint[])
+            ) AS outcome(
+                subscription_id, status, reason, response_code, error_message, push_message_id, batch_id, tries
+            )
+            OFFSET 0
+        ) AS entry
+        WHERE log.planned_at = entry.planned_at
+          AND log.notification_id = entry.notification_id
           AND log.subscription_id = entry.subscription_id
-          AND log.status = 'pending'
+          AND log.status = entry.status_before
         RETURNING log.status
     )
     SELECT status, count(*) FROM changed GROUP BY status
-    """
-)
+"""
+
+
+@lru_cache(maxsize=4)
+def _write_to(partition: str) -> TextClause:
+    return text(_WRITE.format(partition=partition))
+
+
+def go_by_key(session: Session) -> None:
+    """Let this transaction look rows up by the index of their key, in the order in which the keys are given."""
+    session.execute(_GO_BY_KEY)
 
 
 class Entry(NamedTuple):
@@ -69,13 +87,11 @@ def write(
     if not entries:
         return Counter()
     ids, statuses, reasons, codes, errors, message_ids, batch_ids, tries = zip(*sorted(entries), strict=True)
-    month_start, month_end = month_of(planned_at)
+    go_by_key(session)
     changed = session.execute(
-        _WRITE,
+        _write_to(partition_of(planned_at)),
         {
             "planned_at": planned_at,
-            "month_start": month_start,
-            "month_end": month_end,
             "notification_id": notification_id,
             "subscription_ids": plain_array(ids),
             "statuses": plain_array(statuses),

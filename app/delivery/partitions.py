@@ -14,11 +14,16 @@ def ensure_partitions(session: Session, *moments: datetime) -> None:
     A new one is made apart and then attached, which does not block those who read and write the others.
     """
     for start in sorted({_month_start(moment) for moment in moments}):
-        name = f"push_delivery_logs_{start:%Y_%m}"
+        name = partition_of(start)
         if not _exists(session, name):
             session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _PARTITION_LOCK})
             if not _exists(session, name):
                 _create(session, name, start)
+
+
+def partition_of(moment: datetime) -> str:
+    """Return the name of the partition that holds this moment."""
+    return f"push_delivery_logs_{_month_start(moment):%Y_%m}"
 
 
 def coming_months(now: datetime, count: int = 2) -> list[datetime]:

@@ -10,14 +10,15 @@ from datetime import datetime, timedelta
 from itertools import islice
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, text, update
+from sqlalchemy import Row, Text, cast, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
+from app.db.arrays import plain_array
 from app.delivery.finish import finish_if_done
 from app.delivery.partitions import ensure_partitions
 from app.delivery.retry import when_put_off
 from app.delivery.targeting import audience_of
-from app.ids import new_id
+from app.ids import new_id, new_ids
 from app.models import BatchState, DeliveryBatch, Notification, NotificationState, Subscription
 
 PAGE_SIZE = 2_000
@@ -25,7 +26,7 @@ BATCH_SIZE = 500
 # A TTL of 0 means now or never (RFC 8030 section 5.2); this is how long "now" lasts for us.
 SHORTEST_DEADLINE = timedelta(seconds=60)
 
-_Recipient = Row[tuple[UUID, str, UUID]]  # id, endpoint_host, vapid_key_id
+_Recipient = Row[str, str, UUID]  # id as text, endpoint_host, vapid_key_id
 
 _INSERT_PENDING = text(
     """
@@ -67,7 +68,7 @@ def plan_page(session: Session, notification_id: UUID, *, hold_back: timedelta =
         notification.targeted = notification.planned_count
         notification.state = NotificationState.SENDING
     else:
-        notification.planning_cursor = recipients[-1].id
+        notification.planning_cursor = UUID(recipients[-1][0])
     session.flush()
     if is_last:
         finish_if_done(session, notification_id)
@@ -106,7 +107,7 @@ def _locked(session: Session, notification_id: UUID) -> Notification | None:
 def _next_recipients(session: Session, notification: Notification) -> list[_Recipient]:
     # Served by ix_push_subscriptions_active for a broadcast.
     query = (
-        select(Subscription.id, Subscription.endpoint_host, Subscription.vapid_key_id)
+        select(cast(Subscription.id, Text).label("id"), Subscription.endpoint_host, Subscription.vapid_key_id)
         .where(audience_of(notification))
         .order_by(Subscription.id)
         .limit(PAGE_SIZE)
@@ -116,21 +117,21 @@ def _next_recipients(session: Session, notification: Notification) -> list[_Reci
     return list(session.execute(query))
 
 
-def _by_service(recipients: Iterable[_Recipient]) -> dict[tuple[str, UUID], list[UUID]]:
-    groups: dict[tuple[str, UUID], list[UUID]] = defaultdict(list)
-    for recipient in recipients:
-        groups[recipient.endpoint_host, recipient.vapid_key_id].append(recipient.id)
+def _by_service(recipients: Iterable[_Recipient]) -> dict[tuple[str, UUID], list[str]]:
+    groups: dict[tuple[str, UUID], list[str]] = defaultdict(list)
+    for subscription_id, host, key_id in recipients:
+        groups[host, key_id].append(subscription_id)
     return groups
 
 
-def _chunks(ids: list[UUID], size: int) -> Iterator[list[UUID]]:
+def _chunks(ids: list[str], size: int) -> Iterator[list[str]]:
     rest = iter(ids)
     while chunk := list(islice(rest, size)):
         yield chunk
 
 
 def _plan_batch(
-    session: Session, notification: Notification, host: str, key_id: UUID, ids: list[UUID], *, hold_back: timedelta
+    session: Session, notification: Notification, host: str, key_id: UUID, ids: list[str], *, hold_back: timedelta
 ) -> UUID:
     batch_id = new_id()
     session.execute(
@@ -154,8 +155,8 @@ def _plan_batch(
             "tenant_id": notification.tenant_id,
             "batch_id": batch_id,
             "deadline": deadline_of(notification),
-            "subscription_ids": [str(subscription_id) for subscription_id in ids],
-            "ids": [str(new_id()) for _ in ids],
+            "subscription_ids": plain_array(ids),
+            "ids": plain_array(new_ids(len(ids))),
         },
     )
     return batch_id

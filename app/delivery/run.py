@@ -162,10 +162,8 @@ class _Writer:
 def _measure(service: str, outcomes: list[Outcome]) -> None:
     for verdict, count in Counter(outcome.verdict.value for outcome in outcomes).items():
         metrics.deliveries.labels(service=service, verdict=verdict).inc(count)
-    duration = metrics.push_request_duration.labels(service=service)
-    for outcome in outcomes:
-        if outcome.seconds is not None:
-            duration.observe(outcome.seconds)
+    durations = [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
+    metrics.observe_all(metrics.push_request_duration.labels(service=service), durations)
 
 
 def _messages(

@@ -7,6 +7,9 @@ and `mostrecent` takes the last one set, because all of them speak of the same d
 
 import struct
 import sys
+from bisect import bisect_left
+from collections import Counter as Counts
+from collections.abc import Sequence
 from functools import lru_cache
 
 from app import __version__
@@ -101,6 +104,14 @@ build_info = Gauge(
     "push_build_info", "Always 1; the labels tell what runs.", ["version", "python"], multiprocess_mode="livemax"
 )
 build_info.labels(version=__version__, python=".".join(str(part) for part in sys.version_info[:3])).set(1)
+
+
+def observe_all(histogram: Histogram, values: Sequence[float]) -> None:
+    """Observe every value, writing each bucket once: one by one, they cost as much as reading the recipients."""
+    buckets, bounds = histogram._buckets, histogram._upper_bounds  # it offers no other way
+    for bucket, count in Counts(bisect_left(bounds, value) for value in values).items():
+        buckets[bucket].inc(count)
+    histogram._sum.inc(sum(values))
 
 
 @lru_cache(maxsize=1024)

@@ -2,7 +2,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics import Histogram, MetricWrapperBase
 
 from app.observability import metrics
 from tests.support.metric_samples import Samples
@@ -82,3 +82,25 @@ def test_the_build_is_shown_once() -> None:
 )
 def test_a_push_service_is_named_by_its_kind(host: str, service: str) -> None:
     assert metrics.service_label(host) == service
+
+
+def test_values_observed_together_are_as_observed_one_by_one() -> None:
+    bounds = (0.01, 0.1, 1.0)
+    values = [0.0, 0.01, 0.010001, 0.5, 1.0, 7.0]
+    together = Histogram("together", "Observed in one call.", buckets=bounds, registry=None)
+    one_by_one = Histogram("one_by_one", "Observed value by value.", buckets=bounds, registry=None)
+
+    metrics.observe_all(together, values)
+    for value in values:
+        one_by_one.observe(value)
+
+    assert samples_of(together) == samples_of(one_by_one)
+
+
+def samples_of(histogram: Histogram) -> list[tuple[str, dict[str, str], float]]:
+    return [
+        (sample.name.removeprefix(histogram._name), sample.labels, sample.value)
+        for metric in histogram.collect()
+        for sample in metric.samples
+        if not sample.name.endswith("_created")
+    ]
