@@ -78,12 +78,13 @@ def plan_page(session: Session, notification_id: UUID, *, hold_back: timedelta =
 def next_to_plan(session: Session) -> UUID | None:
     """Return a notification whose planning a worker should go on with, or None.
 
-    It is locked until the transaction ends: workers that ask at once are shown different ones.
+    The one least planned so far: a small one does not wait until a large one is done. It is locked until the
+    transaction ends: workers that ask at once are shown different ones.
     """
     return session.scalars(
         select(Notification.id)
         .where(Notification.state == NotificationState.PLANNING, Notification.plan_after <= func.now())
-        .order_by(Notification.accepted_at)
+        .order_by(Notification.planned_count, Notification.accepted_at)
         .limit(1)
         .with_for_update(key_share=True, skip_locked=True)
     ).one_or_none()
