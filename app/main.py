@@ -21,7 +21,7 @@ from app.keyring.router import router as keyring_router
 from app.notifications.router import router as notifications_router
 from app.observability.logging import configure_logging
 from app.observability.sentry import configure_sentry
-from app.push.endpoint import EndpointPolicy
+from app.observability.sentry_requests import request_integrations
 from app.runtime import Runtime
 from app.settings import Settings, SettingsError, get_settings
 from app.subscriptions.router import router as subscriptions_router
@@ -30,6 +30,7 @@ from app.web.docs import documentation
 from app.web.middleware import PlainStartupFailure, middleware
 from app.web.rate_limit import RateLimits, create_limiter
 from app.web.tokens import TokenVerifier
+from app.workers.opening import endpoint_policy_of
 
 CANNOT_BOOT = 3  # at this exit code gunicorn stops; at any other it starts the same worker again, for ever
 EXPECTED_FAULTS = (SettingsError, EmbeddedPostgresUnavailable, DomainError)  # their message says all
@@ -40,7 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the service with these settings, by default those of the environment. Raises SettingsError."""
     settings = settings or get_settings()
     configure_logging(settings)
-    configure_sentry(settings)
+    configure_sentry(settings, integrations=request_integrations())
     app = FastAPI(
         title="Push Notification Service",
         version=__version__,
@@ -56,9 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.token_verifier = TokenVerifier(settings)
     app.state.limiter = create_limiter(settings)
     app.state.rate_limits = RateLimits(settings, app.state.limiter)
-    app.state.endpoint_policy = EndpointPolicy(
-        extra_hosts=frozenset(settings.push_extra_hosts), allow_loopback=settings.push_allow_loopback
-    )
+    app.state.endpoint_policy = endpoint_policy_of(settings)
     problems.install(app)
     openapi.install(app)
     for router in ROUTERS:

@@ -4,7 +4,6 @@ Options on the command line and in GUNICORN_CMD_ARGS win over this file; so does
 workers.
 """
 
-import math
 import os
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ try:
     from app.observability import processes
     from app.observability.logging import stdlib_config
     from app.web.http_protocol import BoundedHttp
+    from app.workers.cores import available_cores
 
     logconfig_dict = stdlib_config(get_settings())
 except SettingsError as error:
@@ -39,16 +39,6 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         "proxy_headers": False,
         "access_log": False,
     }
-
-
-def available_cores() -> int:
-    """Return the cores this container may use: its quota (cgroup v2) or those of the machine, whichever is less."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
 
 
 bind = "0.0.0.0:8001"  # a container's port: what is published of it, the deployment decides

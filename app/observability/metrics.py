@@ -47,6 +47,10 @@ deliveries_in_flight = Gauge(
     multiprocess_mode="livesum",
 )
 
+worker_processes = Gauge(
+    "push_worker_processes", "Worker processes that run, on this machine.", multiprocess_mode="livesum"
+)
+
 # API response times, and error rates by endpoint.
 http_request_duration = Histogram(
     "push_http_request_duration_seconds",

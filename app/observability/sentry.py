@@ -5,18 +5,17 @@ endpoints and send our trace headers to push services.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sentry_sdk
 import structlog
+from sentry_sdk.integrations import Integration
 from sentry_sdk.integrations.atexit import AtexitIntegration
 from sentry_sdk.integrations.dedupe import DedupeIntegration
 from sentry_sdk.integrations.excepthook import ExcepthookIntegration
-from sentry_sdk.integrations.fastapi import FastApiIntegration
 from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.integrations.sqlalchemy import SqlalchemyIntegration
-from sentry_sdk.integrations.starlette import StarletteIntegration
 from sentry_sdk.integrations.threading import ThreadingIntegration
 from sentry_sdk.transport import Transport
 from sentry_sdk.types import Event, Hint
@@ -32,8 +31,16 @@ _UNTRACED = ("/health", "/metrics")
 _HARMLESS_HEADERS = frozenset({"accept", "content-length", "content-type", "host", "user-agent", "x-request-id"})
 
 
-def configure_sentry(settings: Settings, *, transport: Transport | type[Transport] | None = None) -> bool:
-    """Start reporting if a DSN is set, and tell whether it is. `transport` replaces the network in tests."""
+def configure_sentry(
+    settings: Settings,
+    *,
+    integrations: Sequence[Integration] = (),
+    transport: Transport | type[Transport] | None = None,
+) -> bool:
+    """Start reporting if a DSN is set, and tell whether it is. `transport` replaces the network in tests.
+
+    A process that answers requests adds the `integrations` of sentry_requests.py; a worker does without FastAPI.
+    """
     if not settings.sentry_dsn:
         return False
     scrub = _scrubber(Redactor(settings.push_extra_hosts))
@@ -50,10 +57,8 @@ def configure_sentry(settings: Settings, *, transport: Transport | type[Transpor
             ExcepthookIntegration(),
             ThreadingIntegration(),
             LoggingIntegration(level=None, event_level=logging.ERROR, sentry_logs_level=None),
-            # An exception reaches Sentry by the log line that web/problems.py writes about it.
-            StarletteIntegration(failed_request_status_codes=set()),
-            FastApiIntegration(failed_request_status_codes=set()),
             SqlalchemyIntegration(),
+            *integrations,
         ],
         traces_sampler=_sample_rate,
         trace_propagation_targets=[],

@@ -1,5 +1,7 @@
 """One process among many: the one that holds an advisory lock of the database."""
 
+from contextlib import suppress
+
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -30,10 +32,15 @@ class Leader:
         return self._try_to_take_over(sessions)
 
     def resign(self) -> None:
-        """Let another process lead."""
-        if self._connection is not None:
+        """Let another process lead, at once if the database answers."""
+        if self._connection is None:
+            return
+        with suppress(SQLAlchemyError):
+            if not self._connection.invalidated:
+                self._connection.execute(select(func.pg_advisory_unlock(self._lock_key)))
+        with suppress(SQLAlchemyError):  # it was closed already, by the other side
             self._connection.close()
-            self._connection = None
+        self._connection = None
 
     def _try_to_take_over(self, sessions: SessionFactory) -> bool:
         engine = sessions.kw["bind"]
@@ -41,8 +48,8 @@ class Leader:
         # Autocommit: a connection that idles in a transaction would be ended by its own timeout.
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
-            connection.detach()  # closing it then really closes it, and the lock with it
             if connection.scalar(select(func.pg_try_advisory_lock(self._lock_key))):
+                connection.detach()  # closing it then really closes it, and the lock with it
                 self._connection = connection
         finally:
             if self._connection is not connection:

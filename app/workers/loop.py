@@ -79,7 +79,7 @@ class DeliveryLoop:
         self._listener.close()
 
     def _look(self) -> bool:
-        """Release what is scheduled, plan a page, call the runners. True when there may be more of the first two."""
+        """Release what is scheduled, plan a page, call the runners. True when there may be more to do at once."""
         with transaction(self._pipeline.sessions) as session:
             has_released = schedule.release_due(session) > 0
             is_a_batch_due = claim.next_due(session) is not None

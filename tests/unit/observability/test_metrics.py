@@ -15,6 +15,7 @@ COUNTS_OF_THINGS = {
     "push_unfinished_notifications",
     "push_http_requests_in_flight",
     "push_deliveries_in_flight",
+    "push_worker_processes",
 }
 FLAGS = {"push_database_up", "push_build_info"}
 

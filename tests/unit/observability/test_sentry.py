@@ -19,6 +19,7 @@ from app.errors import NotFound
 from app.main import create_app
 from app.observability import sentry
 from app.observability.redaction import MASK
+from app.observability.sentry_requests import request_integrations
 from tests.support.api import SettingsFactory
 
 DSN = "https://public@sentry.example.com/1"
@@ -59,7 +60,8 @@ def sent(make_settings: SettingsFactory, monkeypatch: pytest.MonkeyPatch) -> Ite
     """Reports every request and error to a transport of ours; off again after the test."""
     monkeypatch.setattr(sentry, "TRACES_SAMPLE_RATE", 1.0)
     transport = Kept()
-    assert sentry.configure_sentry(make_settings(sentry_dsn=DSN), transport=transport)
+    integrations = request_integrations()
+    assert sentry.configure_sentry(make_settings(sentry_dsn=DSN), integrations=integrations, transport=transport)
     yield transport
     sentry_sdk.get_global_scope().set_client(None)
     structlog.contextvars.clear_contextvars()

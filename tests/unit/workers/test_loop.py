@@ -1,4 +1,4 @@
-"""The embedded worker: nothing that goes wrong with one notification keeps the others waiting, or ends it."""
+"""The loop of a worker: nothing that goes wrong with one notification keeps the others waiting, or ends it."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -6,15 +6,24 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 
 from app.db.session import database_now, transaction
 from app.delivery import claim, plan
+from app.delivery.bell import Bell
 from app.keyring.service import Keyring
-from app.models import DEFAULT_TENANT_ID, DeliveryBatch, DeliveryLog, DeliveryStatus, Notification
+from app.models import (
+    DEFAULT_TENANT_ID,
+    BatchState,
+    DeliveryBatch,
+    DeliveryLog,
+    DeliveryStatus,
+    Notification,
+)
 from app.push.keys import VapidKey as KeyPair
 from app.workers import loop as loop_module
 from app.workers.loop import DeliveryLoop
-from tests.support.delivery import NOTHING_INLINE, SECRET_KEY, finish_with_a_worker, received, send
+from tests.support.delivery import NOTHING_INLINE, SECRET_KEY, finish_with_a_worker, received, send, until
 
 DEADLINE_SECONDS = 10.0
 OTHER_SECRET_KEY = "another-secret-of-the-tests-" + "x" * 32
@@ -134,6 +143,78 @@ def test_it_goes_on_after_errors(pipeline, subscribe, monkeypatch):
     loop.stop()
 
     assert not errors
+
+
+def test_an_outage_is_said_once_and_so_is_its_end(pipeline, subscribe, monkeypatch):
+    looks: list[None] = []
+    next_due = claim.next_due
+
+    def fail_first(session):
+        looks.append(None)
+        if len(looks) <= 12:  # each of the four threads several times
+            raise OperationalError("SELECT", {}, Exception("away"))
+        return next_due(session)
+
+    monkeypatch.setattr(claim, "next_due", fail_first)
+    monkeypatch.setattr(loop_module, "PAUSE_AFTER_ERROR_SECONDS", 0.01)
+    [subscriber] = subscribe()
+    loop = DeliveryLoop(pipeline)
+
+    with capture_logs() as logs:
+        loop.start()
+        send(pipeline, limits=NOTHING_INLINE)
+        subscriber.browser.wait_for(1, timeout_seconds=DEADLINE_SECONDS)
+        loop.stop()
+
+    said = [line["event"] for line in logs if line["event"].startswith("worker ")]
+    assert said == ["worker waits for the database", "worker goes on: the database is back"]
+
+
+def test_what_becomes_due_is_found_without_a_ring(pipeline, subscribe, monkeypatch):
+    monkeypatch.setattr(Bell, "ring", lambda _self: None)
+    [subscriber] = subscribe()
+    loop = DeliveryLoop(pipeline)
+    loop.start()
+
+    send(pipeline, limits=NOTHING_INLINE)
+    subscriber.browser.wait_for(1, timeout_seconds=DEADLINE_SECONDS)
+    loop.stop()
+
+
+def test_batches_run_beside_each_other(pipeline, push_service, subscribe, monkeypatch):
+    monkeypatch.setattr(plan, "BATCH_SIZE", 1)
+    subscribers = subscribe(3)
+    push_service.delays(0.3)
+    loop = DeliveryLoop(pipeline, runners=3)
+    loop.start()
+
+    send(pipeline, limits=NOTHING_INLINE)
+    until(lambda: in_flight(pipeline) == 3)
+    loop.stop()
+
+    assert received(subscribers) == [1] * 3
+
+
+def in_flight(pipeline):
+    """How many batches are leased."""
+    with transaction(pipeline.sessions) as session:
+        return session.scalars(select(func.count()).where(DeliveryBatch.state == BatchState.LEASED)).one()
+
+
+def test_what_is_scheduled_is_released_in_time_and_sent(pipeline, subscribe):
+    [subscriber] = subscribe()
+    send(pipeline, limits=NOTHING_INLINE)
+    with transaction(pipeline.sessions) as session:
+        soon = database_now(session) + timedelta(seconds=0.5)
+        session.execute(update(Notification).values(state="scheduled", scheduled_at=soon))
+    loop = DeliveryLoop(pipeline)
+
+    loop.start()
+    subscriber.browser.wait_for(1, timeout_seconds=DEADLINE_SECONDS)
+    loop.stop()
+
+    with transaction(pipeline.sessions) as session:
+        assert timedelta(0) <= session.scalars(select(Notification.accepted_at)).one() - soon < timedelta(seconds=2)
 
 
 def test_stopped_it_records_what_is_in_flight_and_gives_back_the_rest(pipeline, push_service, subscribe):

@@ -1,0 +1,46 @@
+"""The pipeline of a process, opened from its settings: the same in an API process and in a worker."""
+
+from sqlalchemy import Engine
+
+from app.db.session import create_sessions, database_url_of
+from app.delivery.payload import PublicUrls
+from app.delivery.run import Pipeline
+from app.keyring.service import Keyring
+from app.push.endpoint import EndpointPolicy
+from app.push.factory import create_sender
+from app.settings import Settings
+
+API_CONNECTIONS = 10
+
+
+def endpoint_policy_of(settings: Settings) -> EndpointPolicy:
+    """Return which endpoints these settings trust."""
+    return EndpointPolicy(
+        extra_hosts=frozenset(settings.push_extra_hosts), allow_loopback=settings.push_allow_loopback
+    )
+
+
+def open_pipeline(settings: Settings, policy: EndpointPolicy, *, connections: int = API_CONNECTIONS) -> Pipeline:
+    """Return a pipeline over its own connections; `connections` stay open, as many again may be added for a while.
+
+    Connects to nothing yet, but starts the embedded PostgreSQL, or attaches to it, when there is no DATABASE_URL.
+    Raises EmbeddedPostgresUnavailable, and OSError when the CA file cannot be read.
+    """
+    assert settings.secret_key is not None  # generated in development, required in production
+    return Pipeline(
+        create_sessions(database_url_of(settings), pool_size=connections, max_overflow=connections),
+        create_sender(
+            settings.push_sender, policy=policy, subject=settings.vapid_subject, ca_file=settings.push_ca_file
+        ),
+        Keyring(settings.secret_key.get_secret_value()),
+        PublicUrls(settings.site_url, settings.asset_base_url),
+    )
+
+
+def close_pipeline(pipeline: Pipeline) -> None:
+    """Close its connections, to push services and to the database. What is under way ends early."""
+    pipeline.sender.close()
+    pipeline.inline.shutdown(cancel_futures=True)
+    engine = pipeline.sessions.kw["bind"]
+    assert isinstance(engine, Engine)
+    engine.dispose()

@@ -1,0 +1,94 @@
+"""A worker process: `python -m app.workers.process`, started by a supervisor and by nobody else.
+
+Standard input brings its settings, pickled, and then stays open for as long as whoever started it lives: its end
+means the same as SIGTERM. So secrets stand neither in the arguments nor in the environment, and no worker outlives
+its parent, however that ended.
+"""
+
+import os
+import pickle
+import select
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import sentry_sdk
+import structlog
+
+from app.db.embedded import EmbeddedPostgresUnavailable
+from app.observability import metrics
+from app.observability.logging import configure_logging
+from app.observability.sentry import configure_sentry
+from app.settings import Settings
+from app.workers.loop import RUNNERS, STOP_PATIENCE_SECONDS, DeliveryLoop
+from app.workers.opening import close_pipeline, endpoint_policy_of, open_pipeline
+
+CONNECTIONS = RUNNERS + 1  # and that of the lookout; one more, not the pool's, listens
+# For what is still in flight when the patience is over: it is given up, and the rest given back.
+LAST_SECONDS = 3.0
+CANNOT_START = 1
+ENDED_BY_FORCE = 130  # as a shell says it of a program that Ctrl-C ended
+
+log = structlog.get_logger(__name__)
+
+
+class EndOfWork:
+    """When to stop: at SIGTERM, SIGINT or the end of standard input. A second SIGINT ends the process at once."""
+
+    def __init__(self) -> None:
+        self._is_told = False
+        self._woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def wait(self) -> None:
+        select.select([sys.stdin.fileno(), self._woken], [], [])
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._is_told and number == signal.SIGINT:
+            os._exit(ENDED_BY_FORCE)
+        self._is_told = True
+
+
+def run(settings: Settings, end: EndOfWork) -> int:
+    """Work until told to end, and return the exit code. A database that is away is waited for."""
+    try:
+        pipeline = open_pipeline(settings, endpoint_policy_of(settings), connections=CONNECTIONS)
+    except (EmbeddedPostgresUnavailable, OSError) as error:
+        log.error("worker cannot start", reason=str(error))
+        return CANNOT_START
+    loop = DeliveryLoop(pipeline)
+    loop.start()
+    metrics.worker_processes.set(1)
+    end.wait()
+    is_done = loop.stop(STOP_PATIENCE_SECONDS)
+    close_pipeline(pipeline)
+    if not is_done and not loop.stop(LAST_SECONDS):
+        log.warning("worker ends with deliveries in flight; they are sent again once their lease is over")
+        _end_at_once(0)
+    return 0
+
+
+def _end_at_once(exit_code: int) -> NoReturn:
+    """End without waiting for other threads, and without tearing them out of native code."""
+    sys.stdout.flush()
+    sentry_sdk.flush(timeout=1.0)
+    os._exit(exit_code)
+
+
+def main() -> int:
+    end = EndOfWork()
+    try:
+        settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
+    except EOFError:  # it is gone already
+        return 0
+    configure_logging(settings)
+    configure_sentry(settings)
+    return run(settings, end)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
