@@ -16,7 +16,7 @@ run: $(INSTALLED) ## Serve on http://localhost:8001 with everything embedded (Ct
 	@exec $(BIN)/python -m app.cli serve --port $(PORT)
 
 test: $(INSTALLED) lint ## Run every test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2
 
 lint: $(INSTALLED) ## Check style and types
 	@$(BIN)/ruff check .

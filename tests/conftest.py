@@ -19,6 +19,7 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(DATA_DIR / "prometheus")
 from app.settings import Settings, get_settings  # noqa: E402
 
 pytest_plugins = (
+    "tests.support.parallel",
     "tests.support.missing_parts",
     "tests.support.databases",
     "tests.support.valkey",

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,27 +14,46 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from app.web.http_protocol import MAX_HEAD_BYTES
-from tests.support.api import SERVICE_HEADERS, LiveServer, LiveServerFactory
+from tests.support.api import SERVICE_HEADERS, LiveServer, LiveServerFactory, launch, wait_until_it_answers
+from tests.support.databases import temporary_database
 from tests.support.metric_samples import Samples
 
 CONFIGURATION = Path(__file__).parents[2] / "docker" / "gunicorn.conf.py"
 DEADLINE_SECONDS = 30.0
 HISTORY = "/notifications/history/"
 
-Start = Callable[..., LiveServer]
+COMMAND = ["gunicorn", "-c", str(CONFIGURATION), "-b", "127.0.0.1:{port}", "app.main:app"]
+
+
+@pytest.fixture(scope="module")
+def shared_server(
+    postgres_url: str, template_database: str, valkey_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveServer]:
+    """One gunicorn with two workers for the tests that leave it running, with a limit that ten requests reach."""
+    with temporary_database(postgres_url, template=template_database) as url:
+        variables = {
+            "DATABASE_URL": url,
+            "REDIS_URL": valkey_url,
+            "RATE_LIMIT_ANALYTICS": "10/hour",
+            "WEB_CONCURRENCY": "2",
+        }
+        running = launch(COMMAND, variables, tmp_path_factory.mktemp("gunicorn"))
+        try:
+            wait_until_it_answers(running)
+            yield running
+        finally:
+            running.stop()
 
 
 @pytest.fixture
-def start(start_server: LiveServerFactory) -> Start:
-    """Starts gunicorn with two workers and the settings of production's image."""
+def server(shared_server: LiveServer, redis_url: str) -> LiveServer:
+    """Two workers that serve, no limit used up; a test may kill them. What was counted before stays counted."""
+    wait_for_both(shared_server)
+    return shared_server
 
-    def start_gunicorn(**variables: str) -> LiveServer:
-        command = ["gunicorn", "-c", str(CONFIGURATION), "-b", "127.0.0.1:{port}", "app.main:app"]
-        server = start_server(command=command, WEB_CONCURRENCY="2", **variables)
-        until(lambda: len(workers_of(server)) == 2 and len(answering(server)) == 2, "two workers answer")
-        return server
 
-    return start_gunicorn
+def wait_for_both(server: LiveServer) -> None:
+    until(lambda: len(workers_of(server)) == 2 and len(answering(server)) == 2, "two workers answer")
 
 
 def workers_of(server: LiveServer) -> set[int]:
@@ -69,36 +88,35 @@ def history_requests(samples: Samples) -> float:
     return samples.value("push_http_requests_total", route=HISTORY, status="200") or 0
 
 
-def test_counts_of_both_workers_add_up_in_every_scrape(start: Start) -> None:
-    server = start()
+def test_counts_of_both_workers_add_up_in_every_scrape(server: LiveServer) -> None:
+    before = history_requests(scrape(server))
 
     answers = [get(server, HISTORY).status_code for _ in range(40)]
     counted = {history_requests(scrape(server)) for _ in range(10)}
 
     assert answers == [200] * 40
-    assert counted == {40}
+    assert counted == {before + 40}
 
 
-def test_a_killed_worker_is_replaced_and_its_counts_stay(start: Start) -> None:
-    server = start()
+def test_a_killed_worker_is_replaced_and_its_counts_stay(server: LiveServer) -> None:
+    before = history_requests(scrape(server))
     for _ in range(20):
         get(server, HISTORY)
-    before = workers_of(server)
+    workers = workers_of(server)
 
-    os.kill(min(before), signal.SIGKILL)
-    until(lambda: len(workers_of(server) - before) == 1 and len(answering(server)) == 2, "a new worker answers")
+    os.kill(min(workers), signal.SIGKILL)
+    until(lambda: len(workers_of(server) - workers) == 1 and len(answering(server)) == 2, "a new worker answers")
     for _ in range(20):
         get(server, HISTORY)
 
     samples = scrape(server)
-    assert history_requests(samples) == 40
+    assert history_requests(samples) == before + 40
     assert samples.value("push_http_requests_in_flight") == 1, "the scrape itself, and nothing the dead one held"
     assert samples.value("push_build_info") == 1
 
 
-def test_one_worker_refreshes_the_gauges_and_another_takes_over(start: Start) -> None:
+def test_one_worker_refreshes_the_gauges_and_another_takes_over(server: LiveServer) -> None:
     """The gauge about the database stays one number, whoever sets it."""
-    server = start()
     until(lambda: scrape(server).value("push_active_subscriptions") is not None, "the gauges are refreshed")
 
     for pid in workers_of(server):
@@ -121,9 +139,7 @@ def scrape_if_up(server: LiveServer) -> Samples:
         return Samples("")
 
 
-def test_both_workers_share_the_limits_through_redis(start: Start, redis_url: str) -> None:
-    server = start(REDIS_URL=redis_url, RATE_LIMIT_ANALYTICS="10/hour")
-
+def test_both_workers_share_the_limits_through_redis(server: LiveServer) -> None:
     answers = [get(server, "/analytics/subscriptions/") for _ in range(30)]
 
     statuses = [answer.status_code for answer in answers]
@@ -132,10 +148,15 @@ def test_both_workers_share_the_limits_through_redis(start: Start, redis_url: st
     assert [int(answer.headers["X-RateLimit-Remaining"]) for answer in answers[:10]] == list(range(9, -1, -1))
 
 
-def test_production_logs_json_shows_no_banner_and_stops_gently(start: Start) -> None:
-    server = start(
-        ENVIRONMENT="production", VAPID_SUBJECT="mailto:push@blog.example.org", PUSH_ALLOW_LOOPBACK="false"
+def test_production_logs_json_shows_no_banner_and_stops_gently(start_server: LiveServerFactory) -> None:
+    server = start_server(
+        command=COMMAND,
+        WEB_CONCURRENCY="2",
+        ENVIRONMENT="production",
+        VAPID_SUBJECT="mailto:push@blog.example.org",
+        PUSH_ALLOW_LOOPBACK="false",
     )
+    wait_for_both(server)
     answer = get(server, HISTORY)
     get(server, "/health/live")
     stopping_at = time.monotonic()
@@ -153,8 +174,8 @@ def test_production_logs_json_shows_no_banner_and_stops_gently(start: Start) -> 
     assert not any("exception" in line for line in lines)
 
 
-def test_a_header_without_end_is_refused(start: Start) -> None:
-    address = urlsplit(start().url)
+def test_a_header_without_end_is_refused(server: LiveServer) -> None:
+    address = urlsplit(server.url)
 
     with socket.create_connection((str(address.hostname), address.port or 0), timeout=10) as connection:
         connection.sendall(b"GET /health/live HTTP/1.1\r\nX-Long: " + b"x" * MAX_HEAD_BYTES)
@@ -175,10 +196,8 @@ def test_a_header_without_end_is_refused(start: Start) -> None:
 def test_settings_that_cannot_be_used_stop_it_with_a_clear_message(
     start_server: LiveServerFactory, variables: dict[str, str], told: str
 ) -> None:
-    command = ["gunicorn", "-c", str(CONFIGURATION), "-b", "127.0.0.1:{port}", "app.main:app"]
-
     with pytest.raises(pytest.fail.Exception) as failure:
-        start_server(command=command, WEB_CONCURRENCY="1", **variables)
+        start_server(command=COMMAND, WEB_CONCURRENCY="1", **variables)
 
     assert "The server ended." in str(failure.value)
     assert told in str(failure.value)

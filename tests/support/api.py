@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from jose import jwt
 
 from app.main import create_app
 from app.settings import Settings
+from tests.support.ports import free_port
 
 API_KEY = "test-api-key-0123456789"
 JWT_SECRET_KEY = "test-jwt-secret-0123456789-0123456789"
@@ -164,7 +164,7 @@ def live_server(start_server: LiveServerFactory) -> LiveServer:
 
 def launch(command: list[str] | None, variables: Mapping[str, str], directory: Path) -> LiveServer:
     """Start a server in a directory of its own, with the tests' settings and these variables on top."""
-    port = _free_port()
+    port = free_port()
     command = command or ["uvicorn", "app.main:app", "--port", "{port}"]
     environment = {**os.environ, **OVERRIDES, "DATA_DIR": str(directory / "data"), **variables}
     environment.pop("PROMETHEUS_MULTIPROC_DIR", None)  # it is this process's
@@ -196,8 +196,3 @@ def wait_until_it_answers(server: LiveServer, *, path: str = "/") -> None:
             time.sleep(0.05)
     state = "ended" if server.process.poll() is not None else "does not answer"
     pytest.fail(f"The server {state}. Its output:\n{server.output()}", pytrace=False)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

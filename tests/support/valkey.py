@@ -2,7 +2,6 @@
 
 import importlib.util
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,6 +12,8 @@ from typing import Self
 
 import pytest
 import redis
+
+from tests.support.ports import free_port
 
 START_TIMEOUT_SECONDS = 10.0
 START_ATTEMPTS = 5
@@ -45,7 +46,7 @@ class ValkeyServer:
     def start(self) -> Self:
         attempts = START_ATTEMPTS if self._port is None else 1
         for _ in range(attempts):
-            self._port = self._port if attempts == 1 else _free_port()
+            self._port = self._port if attempts == 1 else free_port()
             if self._launch():
                 return self
         raise RuntimeError(f"Valkey did not start:\n{(self._directory / 'valkey.log').read_text()}")
@@ -77,11 +78,6 @@ class ValkeyServer:
                 time.sleep(0.01)
         self.stop()
         return False
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def test_no_header_is_missing() -> None:
         "vapid",
         "Bearer abc",
         "vapid t=a.b.c",
-        f"vapid k={public_key_of(KEY)}",
+        pytest.param(f"vapid k={public_key_of(KEY)}", id="vapid k=KEY"),
         header_with().replace("vapid t=", "WebPush t="),
         header_with() + "=",  # padding, which RFC 8292 forbids
         header_with() + f", k={public_key_of(KEY)}",

@@ -1,0 +1,40 @@
+"""Runs tests in several processes, as `make test` does: `pytest -n 2`.
+
+Each process has its own servers, ports, data directory and metrics; a file's tests stay together in one, in their
+order, and so do all tests of the browser, which share a Firefox.
+"""
+
+from collections import Counter
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+TOGETHER = ("tests/browser",)
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Hands out files in the order of their names, so that the short ones come last and no process waits long."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path, _, _ = nodeid.partition("::")
+        return next((str(each) for each in PurePosixPath(path).parents if str(each) in TOGETHER), path)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False  # by the number of tests, which says little of how long they take
+    return ByFile(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test an id of its own: by their ids they are handed out, and of two alike one would not run."""
+    for item in items:
+        if not item.nodeid.endswith(item.name):  # all of schemathesis' have the same
+            _, _, label = item.name.partition("[")
+            item._id = item.id.with_params(label.removesuffix("]"))
+    alike = [nodeid for nodeid, count in Counter(item.nodeid for item in items).items() if count > 1]
+    if alike:
+        raise pytest.UsageError(f"Several tests have the same id: {', '.join(alike)}")
