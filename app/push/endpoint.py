@@ -17,6 +17,9 @@ _DEFAULT_PORTS = {"https": _HTTPS_PORT, "http": 80}
 _URL_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?#[]@!$&'()*+,;=%")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _HEXADECIMAL = frozenset("0123456789ABCDEFabcdef")
+# In a path: unreserved without the dot, which can mean a step up, and the colon of FCM's tokens.
+_PLAIN = (_UNRESERVED - {"."}) | {":", "/"}
+_MAX_REMEMBERED = 256
 _LABEL_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
@@ -99,6 +102,41 @@ class EndpointPolicy:
             if host.endswith(parent) and _is_host_name(host):
                 return service
         return PushServiceKind.OTHER if host in self.extra_hosts else None
+
+
+class RepeatedCheck:
+    """A policy's check, quicker for endpoints that begin like one before: those of a batch mostly do.
+
+    What is remembered is the answer for a scheme, host, port and first part of the path. It holds for another
+    endpoint whose rest is made of characters that mean nothing in a URL. Safe to use from several threads.
+    """
+
+    def __init__(self, policy: EndpointPolicy) -> None:
+        self._policy = policy
+        self._remembered: dict[str, CheckedEndpoint] = {}
+
+    def check(self, endpoint: str) -> CheckedEndpoint:
+        """Return exactly what the policy's check does. Raises EndpointNotAllowed."""
+        # What lies before the slash after "https://fcm.googleapis.com/fcm" decides; with one part only, as Apple's
+        # endpoints have, what lies before that.
+        first_slash = endpoint.find("/", len("https://"))
+        second_slash = endpoint.find("/", first_slash + 1)
+        end = second_slash if second_slash > 0 else first_slash
+        beginning = endpoint[:end]
+        known = self._remembered.get(beginning)
+        if known is not None and len(endpoint) <= MAX_ENDPOINT_CHARACTERS and _PLAIN.issuperset(endpoint[end:]):
+            return CheckedEndpoint(endpoint, endpoint, known.origin, known.host, known.port, known.service)
+        checked = self._policy.check(endpoint)
+        # On loopback the first part says whose rules are played.
+        is_whole = beginning != checked.origin or not is_loopback_host(checked.host)
+        if checked.endpoint == checked.identity == endpoint and is_whole:
+            self._remember(beginning, checked)
+        return checked
+
+    def _remember(self, beginning: str, checked: CheckedEndpoint) -> None:
+        if len(self._remembered) >= _MAX_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[beginning] = checked
 
 
 def audience_of(endpoint: str) -> str:

@@ -3,6 +3,8 @@
 import logging
 from pathlib import Path
 
+from app.push import curl_library
+from app.push.curl_sender import CurlSender
 from app.push.endpoint import EndpointPolicy
 from app.push.pywebpush_sender import PywebpushSender
 from app.push.sender import DEFAULT_TIMEOUTS, Sender, Timeouts
@@ -29,6 +31,9 @@ def create_sender(
     """
     if kind not in SENDER_KINDS:
         raise ValueError(f"{kind!r} is not a sender; choose one of {', '.join(SENDER_KINDS)}")
+    signer = VapidSigner(subject)
     if kind == "curl":
+        if curl_library.is_available():
+            return CurlSender(policy=policy, signer=signer, ca_file=ca_file, timeouts=timeouts)
         _log.info("the curl sender is not available here; sending with pywebpush")
-    return PywebpushSender(policy=policy, signer=VapidSigner(subject), ca_file=ca_file, timeouts=timeouts)
+    return PywebpushSender(policy=policy, signer=signer, ca_file=ca_file, timeouts=timeouts)

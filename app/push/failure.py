@@ -9,6 +9,7 @@ from app.push.address import AddressNotPublic
 from app.push.connection import CannotConnect, StaleConnection
 from app.push.endpoint import EndpointNotAllowed
 from app.push.keys import InvalidSubscriptionKeys
+from app.push.message import MAX_PLAINTEXT_BYTES, PayloadTooLarge
 from app.push.outcome import Outcome, Reason, Verdict
 from app.push.request import DeadlinePassed, InvalidTopic
 
@@ -19,6 +20,12 @@ _FAILURES: tuple[tuple[type[BaseException], Verdict, Reason, str], ...] = (
     (EndpointNotAllowed, Verdict.REJECTED, Reason.ENDPOINT_NOT_ALLOWED, "the endpoint is not allowed"),
     (InvalidSubscriptionKeys, Verdict.REJECTED, Reason.INVALID_KEYS, "the subscription's keys are not valid"),
     (InvalidTopic, Verdict.REJECTED, Reason.BAD_TOPIC, "the Topic is not base64url of at most 32 characters"),
+    (
+        PayloadTooLarge,
+        Verdict.TOO_LARGE,
+        Reason.TOO_LARGE,
+        f"the payload has more than {MAX_PLAINTEXT_BYTES} bytes",
+    ),
     (DeadlinePassed, Verdict.EXPIRED, Reason.DEADLINE, "its time was over before it could be posted"),
     (AddressNotPublic, Verdict.RETRY, Reason.ADDRESS_NOT_PUBLIC, "the name leads to a private address"),
     (socket.gaierror, Verdict.RETRY, Reason.DNS_FAILURE, "the name could not be resolved"),

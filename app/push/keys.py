@@ -48,9 +48,7 @@ class InvalidVapidKey(ValueError):
 
 def normalise_p256dh(text: str) -> str:
     """Return the browser's public key in canonical form. Raises InvalidSubscriptionKeys if not on P-256."""
-    raw = _decoded("p256dh", text)
-    if len(raw) != _POINT_BYTES or raw[0] != 4:
-        raise InvalidSubscriptionKeys("p256dh", "is not an uncompressed P-256 point of 65 bytes")
+    raw = decoded_p256dh(text)
     try:
         EllipticCurvePublicKey.from_encoded_point(SECP256R1(), raw)
     except ValueError:
@@ -60,10 +58,23 @@ def normalise_p256dh(text: str) -> str:
 
 def normalise_auth(text: str) -> str:
     """Return the browser's authentication secret in canonical form. Raises InvalidSubscriptionKeys."""
+    return encode_base64url(decoded_auth(text))
+
+
+def decoded_p256dh(text: str) -> bytes:
+    """Return the 65 bytes of a public key, the point itself unchecked. Raises InvalidSubscriptionKeys."""
+    raw = _decoded("p256dh", text)
+    if len(raw) != _POINT_BYTES or raw[0] != 4:
+        raise InvalidSubscriptionKeys("p256dh", "is not an uncompressed P-256 point of 65 bytes")
+    return raw
+
+
+def decoded_auth(text: str) -> bytes:
+    """Return the 16 bytes of an authentication secret. Raises InvalidSubscriptionKeys."""
     raw = _decoded("auth", text)
     if len(raw) != _AUTH_BYTES:
         raise InvalidSubscriptionKeys("auth", f"has {len(raw)} bytes where 16 belong")
-    return encode_base64url(raw)
+    return raw
 
 
 @dataclass(frozen=True, slots=True)

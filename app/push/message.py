@@ -47,6 +47,16 @@ class PushMessage:
         return f"PushMessage(ref={self.ref!r}, {len(self.payload)} bytes)"
 
 
+class PayloadTooLarge(ValueError):
+    """A payload does not fit into one record."""
+
+
+def check_size(message: PushMessage) -> None:
+    """Raise PayloadTooLarge unless the payload fits into one record."""
+    if len(message.payload) > MAX_PLAINTEXT_BYTES:
+        raise PayloadTooLarge(f"the payload has more than {MAX_PLAINTEXT_BYTES} bytes")
+
+
 def topic_for(collapse_key: str) -> str:
     """Return the RFC 8030 Topic of a collapse key: 32 base64url characters of its hash.
 

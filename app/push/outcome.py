@@ -126,6 +126,7 @@ _OWN_MEANINGS = (
     _OwnMeaning(PushServiceKind.WNS, (200, 201, 202), "dropped", Verdict.REJECTED, Reason.DROPPED),
     _OwnMeaning(PushServiceKind.WNS, (200, 201, 202), "channelthrottled", Verdict.RETRY, Reason.RATE_LIMITED),
 )
+_WNS_TEXTS = dict.fromkeys(("x-wns-status", "x-wns-error-description")).keys()  # in this order
 _STATUSES_WITH_OWN_MEANINGS = frozenset(status for row in _OWN_MEANINGS for status in row.statuses)
 
 
@@ -137,8 +138,9 @@ def judge(
     *,
     now: datetime,
     endpoint: str = "",
+    seconds: float | None = None,
 ) -> Outcome:
-    """Return the outcome of an answer.
+    """Return the outcome of an answer, which took so many seconds.
 
     `headers` may be in any case, `body` as much of it as was read, `now` aware. `endpoint` is only taken out
     of the texts kept: a push service may echo it.
@@ -146,17 +148,19 @@ def judge(
     lower = {name.lower(): value for name, value in headers.items()}
     verdict, reason, wait_seconds = _verdict_on(service, status_code, lower, body)
     if verdict is Verdict.ACCEPTED:
-        return Outcome(verdict, reason, status_code, message_id=message_id_in(lower, endpoint=endpoint))
+        message_id = message_id_in(lower, endpoint=endpoint)
+        return Outcome(verdict, reason, status_code, message_id=message_id, seconds=seconds)
     if verdict is Verdict.RETRY and wait_seconds is None:
         wait_seconds = retry_after_seconds(lower, now=now)
     detail = described(body or _wns_texts(lower).encode(), endpoint=endpoint)
-    return Outcome(verdict, reason, status_code, detail, wait_seconds)
+    return Outcome(verdict, reason, status_code, detail, wait_seconds, seconds=seconds)
 
 
 def _verdict_on(
     service: PushServiceKind, status_code: int, headers: Mapping[str, str], body: bytes
 ) -> tuple[Verdict, Reason, int | None]:
-    if status_code in _STATUSES_WITH_OWN_MEANINGS:
+    has_words = status_code >= 300 or not _WNS_TEXTS.isdisjoint(headers)
+    if has_words and status_code in _STATUSES_WITH_OWN_MEANINGS:
         # A 2xx is told by its headers alone: nobody reads the body of a success.
         words = body.decode("utf-8", "replace") if status_code >= 300 else ""
         says = "".join(f"{_wns_texts(headers)} {words}".split()).lower()
@@ -169,5 +173,4 @@ def _verdict_on(
 
 
 def _wns_texts(headers: Mapping[str, str]) -> str:
-    names = ("x-wns-status", "x-wns-error-description")
-    return " ".join(headers[name] for name in names if name in headers)
+    return " ".join(headers[name] for name in _WNS_TEXTS if name in headers)

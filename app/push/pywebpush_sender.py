@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from http.client import HTTPException
@@ -21,8 +20,8 @@ from app.push.connection import PushSession, Resolve, StaleConnection
 from app.push.endpoint import CheckedEndpoint, EndpointPolicy
 from app.push.failure import chain_of, failed
 from app.push.keys import normalise_auth, normalise_p256dh
-from app.push.message import MAX_PLAINTEXT_BYTES, PushMessage
-from app.push.outcome import Outcome, Reason, Verdict, judge
+from app.push.message import PushMessage, check_size
+from app.push.outcome import Outcome, Reason, judge
 from app.push.request import headers_for
 from app.push.sender import DEFAULT_TIMEOUTS, Outcomes, Timeouts, never
 from app.push.vapid import VapidSigner
@@ -115,9 +114,7 @@ class PywebpushSender:
             return message, outcome
 
     def _outcome_of(self, message: PushMessage) -> Outcome:
-        if len(message.payload) > MAX_PLAINTEXT_BYTES:
-            detail = f"the payload has {len(message.payload)} bytes of {MAX_PLAINTEXT_BYTES}"
-            return Outcome(Verdict.TOO_LARGE, Reason.TOO_LARGE, detail=detail)
+        check_size(message)
         target = self._policy.check(message.endpoint)
         authorization = self._signer.authorization(target.origin, message.vapid_key)
         headers = headers_for(message, target, authorization=authorization, now=time.monotonic())
@@ -133,15 +130,15 @@ class PywebpushSender:
         response = self._response(target, headers, body)
         seconds = time.perf_counter() - posted_at
         try:
-            outcome = judge(
+            return judge(
                 target.service,
                 response.status_code,
                 response.headers,
                 _read_capped(response),
                 now=datetime.now(UTC),
                 endpoint=target.endpoint,
+                seconds=seconds,
             )
-            return replace(outcome, seconds=seconds)
         finally:
             # A body that was not read to its end closes the connection with it.
             response.close()

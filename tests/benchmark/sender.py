@@ -34,7 +34,7 @@ from app.push.message import PushMessage
 from app.push.outcome import Verdict
 from app.simulator.serving import Serving, serve
 
-SENDERS = ("pywebpush",)
+SENDERS = ("curl", "pywebpush")
 SUBJECT = "mailto:push@example.com"
 PAYLOAD = b'{"title": "New Blog Post", "body": "Check out the latest article", "url": "/blog/latest-post"}'
 

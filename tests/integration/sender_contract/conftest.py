@@ -11,7 +11,7 @@ from app.push.sender import Sender, Timeouts
 from app.simulator import Browser, Simulator
 from tests.integration.sender_contract.sending import MakeSender, subscribed
 
-SENDERS = ("pywebpush",)
+SENDERS = ("curl", "pywebpush")
 
 
 @pytest.fixture(params=SENDERS)

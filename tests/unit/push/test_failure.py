@@ -11,6 +11,7 @@ from app.push.connection import CannotConnect
 from app.push.endpoint import EndpointNotAllowed
 from app.push.failure import failed
 from app.push.keys import InvalidSubscriptionKeys
+from app.push.message import PayloadTooLarge
 from app.push.outcome import Reason, Verdict
 from app.push.request import DeadlinePassed, InvalidTopic
 
@@ -29,6 +30,7 @@ def wrapped(error: Exception) -> Exception:
         (EndpointNotAllowed("x"), Verdict.REJECTED, Reason.ENDPOINT_NOT_ALLOWED),
         (InvalidSubscriptionKeys("auth", "x"), Verdict.REJECTED, Reason.INVALID_KEYS),
         (InvalidTopic("x"), Verdict.REJECTED, Reason.BAD_TOPIC),
+        (PayloadTooLarge("x"), Verdict.TOO_LARGE, Reason.TOO_LARGE),
         (DeadlinePassed("x"), Verdict.EXPIRED, Reason.DEADLINE),
         (AddressNotPublic("x"), Verdict.RETRY, Reason.ADDRESS_NOT_PUBLIC),
         (socket.gaierror(socket.EAI_NONAME, "x"), Verdict.RETRY, Reason.DNS_FAILURE),

@@ -1,0 +1,110 @@
+"""Which addresses the curl sender may connect to: looked up and checked off the sending thread, and kept a while.
+
+libcurl is told the addresses with every name it meets, so it never asks a resolver itself; and each socket it opens
+is asked about here once more.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.push.address import CheckedAddress
+
+# Also how long a connection may live: what it leads to was checked no longer ago than that.
+ADDRESS_LIFE_SECONDS = 300.0
+# Looked up again in the background from here on, so that a busy service is never waited for.
+_REFRESHED_AFTER_SECONDS = 60.0
+_FAILURE_LIFE_SECONDS = 2.0
+_LOOK_UPS_AT_ONCE = 16
+_MAX_NAMES = 1024
+
+Name = tuple[str, int]
+Resolve = Callable[[str, int], Sequence[CheckedAddress]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """What a look-up said: addresses in libcurl's own notation, or what went wrong. Each is itself only."""
+
+    found_at: float
+    for_libcurl: list[str]
+    failure: Exception | None = None
+
+    @property
+    def life_seconds(self) -> float:
+        return ADDRESS_LIFE_SECONDS if self.failure is None else _FAILURE_LIFE_SECONDS
+
+
+class AddressBook:
+    """Names and their checked addresses. `on_news` is called from another thread whenever a look-up has ended."""
+
+    def __init__(self, resolve: Resolve, *, on_news: Callable[[], None]) -> None:
+        self._resolve = resolve
+        self._on_news = on_news
+        self._lock = threading.Lock()
+        self._known: dict[Name, Known] = {}
+        self._checked: dict[Name, float] = {}  # address and port: until when it may be connected to
+        self._looking_up: set[Name] = set()
+        self._queue: deque[Name] = deque()
+        self._threads = 0
+
+    def find(self, host: str, port: int, *, now: float) -> Known | None:
+        """Return what is known of a name; None while it is being looked up, and `on_news` will tell the end."""
+        name = (host, port)
+        known = self._known.get(name)
+        if known is not None and now - known.found_at < min(_REFRESHED_AFTER_SECONDS, known.life_seconds):
+            return known
+        self._look_up(name)
+        return known if known is not None and now - known.found_at < known.life_seconds else None
+
+    def is_checked(self, ip: str, port: int) -> bool:
+        """Tell whether a socket to this address is one of those that a look-up found good, not long ago."""
+        return self._checked.get((ip, port), 0.0) > time.monotonic()
+
+    def _look_up(self, name: Name) -> None:
+        with self._lock:
+            if name in self._looking_up:
+                return
+            self._looking_up.add(name)
+            self._queue.append(name)
+            if self._threads >= _LOOK_UPS_AT_ONCE:
+                return
+            self._threads += 1
+        # A daemon, and no pool: a resolver that hangs must not hold up the end of the process.
+        threading.Thread(target=self._work, name="push-resolver", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._queue:
+                    self._threads -= 1
+                    return
+                name = self._queue.popleft()
+            known, addresses = self._answer(name)
+            with self._lock:
+                self._keep(name, known, addresses)
+                self._looking_up.discard(name)
+            self._on_news()
+
+    def _answer(self, name: Name) -> tuple[Known, Sequence[CheckedAddress]]:
+        host, port = name
+        try:
+            addresses = self._resolve(host, port)
+        except Exception as error:  # an odd name makes getaddrinfo raise more than OSError
+            return Known(time.monotonic(), [], error), ()
+        literals = ",".join(f"[{each.ip}]" if ":" in each.ip else each.ip for each in addresses)
+        # The plus lets libcurl forget it in its own time, long after we have told it anew.
+        return Known(time.monotonic(), [f"+{host}:{port}:{literals}"]), addresses
+
+    def _keep(self, name: Name, known: Known, addresses: Sequence[CheckedAddress]) -> None:
+        self._known.pop(name, None)
+        while len(self._known) >= _MAX_NAMES:
+            del self._known[next(iter(self._known))]
+        self._known[name] = known
+        now = known.found_at
+        if len(self._checked) >= _MAX_NAMES:
+            self._checked = {each: until for each, until in self._checked.items() if until > now}
+        for address in addresses:
+            self._checked[address.ip, address.port] = now + ADDRESS_LIFE_SECONDS

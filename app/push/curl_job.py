@@ -1,0 +1,109 @@
+"""One call of `send()`: where the sending thread takes messages from, and where the caller hears of them."""
+
+import queue
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from app.push.endpoint import CheckedEndpoint
+from app.push.message import PushMessage
+from app.push.outcome import Outcome
+
+Answered = list[tuple[PushMessage, Outcome]]
+
+# Few enough for the caller to hear of them soon, many enough for it not to be woken for each.
+_REPORTED_AT_ONCE = 32
+_REPORTED_AFTER_SECONDS = 0.02
+
+
+class Job:
+    """Messages on their way. Belongs to the sending thread, but for the caller's `wait` and `abandon`."""
+
+    def __init__(self, messages: Sequence[PushMessage], stop: Callable[[], bool]) -> None:
+        self.in_flight = 0
+        self.parked = 0  # wait for their host's addresses
+        self.is_abandoned = False
+        self._messages = iter(messages)
+        self._stop = stop
+        self._held: deque[tuple[PushMessage, CheckedEndpoint]] = deque()
+        self._begins_no_more = False
+        self._unreported: Answered = []
+        self._report_due_at = 0.0
+        self._reports: queue.SimpleQueue[Answered | Exception | None] = queue.SimpleQueue()
+
+    def wait(self, seconds: float) -> Answered | None:
+        """Return the next outcomes, nothing when none came in time; None when there will be no more.
+
+        Raises what `stop()` raised.
+        """
+        try:
+            report = self._reports.get(timeout=seconds)
+        except queue.Empty:
+            return []
+        if isinstance(report, Exception):
+            raise report
+        return report
+
+    def abandon(self) -> None:
+        """Say that nobody waits any more."""
+        self.is_abandoned = True
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether another message may be begun; once it is not so, it is never so again."""
+        if not self._begins_no_more:
+            try:
+                if self.is_abandoned or self._stop():
+                    self.begin_no_more()
+            except Exception as error:
+                self.begin_no_more()
+                self._reports.put(error)
+        return not self._begins_no_more
+
+    @property
+    def is_over(self) -> bool:
+        return self._begins_no_more and self.in_flight == 0
+
+    def begin_no_more(self) -> None:
+        self._begins_no_more = True
+        self._held.clear()
+
+    def next_held(self) -> tuple[PushMessage, CheckedEndpoint] | None:
+        return self._held.popleft() if self._held else None
+
+    def hold(self, message: PushMessage, target: CheckedEndpoint) -> None:
+        """Keep a message that could not be begun yet; it comes before the others."""
+        self._held.appendleft((message, target))
+
+    def next_message(self) -> PushMessage | None:
+        """Return the next message; None after the last one, and when others have to be begun first."""
+        message = next(self._messages, None)
+        if message is None and not self.parked:
+            self._begins_no_more = True
+        return message
+
+    def answer(self, message: PushMessage, outcome: Outcome, *, now: float) -> None:
+        if not self._unreported:
+            self._report_due_at = now + _REPORTED_AFTER_SECONDS
+        self._unreported.append((message, outcome))
+
+    def report(self, *, now: float) -> None:
+        """Hand over the outcomes if there are enough of them, or it is time, or no others are to come soon."""
+        is_due = len(self._unreported) >= _REPORTED_AT_ONCE or self.in_flight == 0 or now >= self._report_due_at
+        if self._unreported and is_due:
+            self._reports.put(self._unreported)
+            self._unreported = []
+
+    def end(self) -> None:
+        """Hand over what there is, and say that it was all."""
+        if self._unreported:
+            self._reports.put(self._unreported)
+            self._unreported = []
+        self._reports.put(None)
+
+    def fail(self, outcome: Outcome, begun: Sequence[PushMessage]) -> None:
+        """Give this outcome to all that have none: those that were begun, and those that never will be."""
+        rest = [*begun, *(message for message, _ in self._held)]
+        if not self._begins_no_more:
+            rest += self._messages
+        self._unreported += [(message, outcome) for message in rest]
+        self.end()

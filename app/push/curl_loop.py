@@ -1,0 +1,237 @@
+"""What the sending thread does, turn by turn: messages from all calls of `send()` begin, move on, and are answered.
+
+What is decided about a single answer stands in curl_failure.py and outcome.py.
+"""
+
+import time
+from collections import deque
+
+from app.push.curl_addresses import AddressBook, Known, Name
+from app.push.curl_connections import Connections
+from app.push.curl_failure import outcome_of_failure, was_not_processed
+from app.push.curl_flight import FIRST_IN_FLIGHT_PER_HOST, Flight, Host
+from app.push.curl_job import Job
+from app.push.curl_library import pycurl
+from app.push.curl_request import CurlRequest, Preparation
+from app.push.curl_transfer import Transfer
+from app.push.curl_verdict import outcome_of_answer, outcome_of_error
+from app.push.endpoint import CheckedEndpoint
+from app.push.message import PushMessage
+from app.push.outcome import Outcome, Reason
+from app.push.sender import Timeouts
+
+# Encrypted between two looks at the sockets: about two milliseconds.
+_BURST = 16
+_MAX_PARKED = 128
+# A service that says GOAWAY after every few requests needs some.
+_MAX_REPEATS = 32
+_LONGEST_WAIT_SECONDS = 60.0
+
+
+class CurlLoop:
+    """All that is under way in a process. Belongs to the sending thread."""
+
+    def __init__(
+        self,
+        preparation: Preparation,
+        *,
+        addresses: AddressBook,
+        connections: Connections,
+        flight: Flight,
+        timeouts: Timeouts,
+    ) -> None:
+        self._preparation = preparation
+        self._addresses = addresses
+        self._connections = connections
+        self._flight = flight
+        self._timeouts = timeouts
+        self._patience = min(timeouts.read_seconds, timeouts.answer_seconds, timeouts.body_seconds)
+        self._look_every_seconds = min(max(self._patience / 5, 0.02), 0.25)
+        self._look_due_at = 0.0
+        self._jobs: deque[Job] = deque()
+        self._parked: dict[Name, list[tuple[Job, PushMessage, CheckedEndpoint]]] = {}
+        self._again: deque[CurlRequest] = deque()
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._jobs or self._flight or self._again)
+
+    def take_on(self, job: Job) -> None:
+        self._jobs.append(job)
+
+    def begin_no_more(self) -> None:
+        """Give up what has not begun, of every job."""
+        for job in self._jobs:
+            job.begin_no_more()
+
+    def turn(self) -> None:
+        """Begin a burst, move everything on, tell what came. Waits a while when there is nothing to do."""
+        if self._parked:
+            self._unpark()
+        begun = self._begin_burst()
+        for curl, code, words in self._connections.run(self._wait_seconds(begun)):
+            self._finish(curl.transfer, code, words)
+        now = time.monotonic()
+        if now >= self._look_due_at:
+            self._look_due_at = now + self._look_every_seconds
+            self._give_up_late_ones(now)
+        self._report(now)
+
+    def _wait_seconds(self, begun: int) -> float:
+        if begun == _BURST:
+            return 0.0
+        if self._jobs or self._flight:
+            return self._look_every_seconds
+        return _LONGEST_WAIT_SECONDS
+
+    def _begin_burst(self) -> int:
+        """Begin some messages, each job in its turn; return how many."""
+        if not self._again and not self._jobs:
+            return 0
+        self._flight.next_burst()
+        begun = refused = 0
+        while self._again and begun < _BURST and self._flight.has_room:
+            self._begin_again(self._again.popleft())
+            begun += 1
+        while begun < _BURST and refused < len(self._jobs) and self._flight.has_room:
+            job = self._jobs[0]
+            self._jobs.rotate(-1)
+            if self._begin_next_of(job):
+                begun += 1
+                refused = 0
+            else:
+                refused += 1
+        return begun
+
+    def _begin_next_of(self, job: Job) -> bool:
+        """Begin a job's next message, or settle it; False when it has none that could be begun now."""
+        if job.parked >= _MAX_PARKED or not job.may_begin:
+            return False
+        held = job.next_held()
+        message = held[0] if held else job.next_message()
+        if message is None:
+            return False
+        now = time.monotonic()
+        try:
+            target = held[1] if held else self._preparation.target_of(message)
+            name = (target.host, target.port)
+            host = self._flight.host(name)
+            if not host.has_room:
+                job.hold(message, target)
+                return False
+            known = self._addresses.find(*name, now=now)
+            if known is None:
+                self._parked.setdefault(name, []).append((job, message, target))
+                job.parked += 1
+                return True
+            if known.failure is not None:
+                raise known.failure
+            request = self._preparation.request_for(message, target, now=now)
+            request.owner = job
+            self._begin(request, known, host)
+        except Exception as error:
+            job.answer(message, outcome_of_error(error), now=now)
+        return True
+
+    def _begin(self, request: CurlRequest, known: Known, host: Host) -> None:
+        self._flight.begin(request, known, host, now=time.monotonic())
+        request.owner.in_flight += 1
+
+    def _begin_again(self, request: CurlRequest) -> None:
+        job: Job = request.owner
+        now = time.monotonic()
+        try:
+            name = (request.target.host, request.target.port)
+            known = self._addresses.find(*name, now=now)
+            if known is None or known.failure is not None:
+                raise ConnectionError("the host's addresses are not known any more")
+            job.in_flight -= 1
+            self._begin(request, known, self._flight.host(name))
+        except Exception as error:
+            job.answer(request.message, outcome_of_error(error), now=now)
+
+    def _unpark(self) -> None:
+        now = time.monotonic()
+        for name in list(self._parked):
+            if self._addresses.find(*name, now=now) is not None:
+                for job, message, target in reversed(self._parked.pop(name)):
+                    job.parked -= 1
+                    job.hold(message, target)
+
+    def _finish(self, transfer: Transfer, code: int, words: str) -> None:
+        now = time.monotonic()
+        target = transfer.request.target if transfer.request else None
+        assert target is not None
+        host = self._flight.host((target.host, target.port))
+        if code == 0 or transfer.has_answered:
+            if host.limit == FIRST_IN_FLIGHT_PER_HOST:
+                host.learn(is_http2=transfer.is_http2)
+            outcome = outcome_of_answer(transfer, seconds=now - transfer.began_at)
+            self._settle(self._flight.end(transfer), outcome, now)
+            return
+        may_repeat = was_not_processed(code, words, transfer, is_http1=host.is_http1)
+        outcome = outcome_of_failure(code, transfer)
+        request = self._flight.end(transfer)
+        job: Job = request.owner
+        if may_repeat and request.repeats < _MAX_REPEATS and not job.is_abandoned:
+            request.repeats += 1
+            self._again.append(request)
+            return
+        self._settle(request, outcome, now)
+
+    def _settle(self, request: CurlRequest, outcome: Outcome, now: float) -> None:
+        job: Job = request.owner
+        has_topic = request.message.topic is not None and not request.is_without_topic
+        if outcome.reason is Reason.BAD_TOPIC and has_topic and not job.is_abandoned:
+            try:
+                self._preparation.take_out_topic(request, now=now)
+            except Exception as error:
+                outcome = outcome_of_error(error)
+            else:
+                self._again.append(request)
+                return
+        job.in_flight -= 1
+        job.answer(request.message, outcome, now=now)
+
+    def _give_up_late_ones(self, now: float) -> None:
+        late = []
+        for transfer in self._flight:
+            if now - transfer.began_at < self._patience:
+                break  # the others began later
+            if self._is_late(transfer, now):
+                late.append(transfer)
+        for transfer in late:
+            self._finish(transfer, pycurl.E_OPERATION_TIMEDOUT, "")
+
+    def _is_late(self, transfer: Transfer, now: float) -> bool:
+        if transfer.has_answered:
+            transfer.head_seen_at = transfer.head_seen_at or now
+            return now - transfer.head_seen_at >= self._timeouts.body_seconds
+        sent_at = transfer.sent_at
+        allowed_seconds = self._timeouts.answer_seconds
+        if not transfer.has_begun_to_answer:
+            allowed_seconds = min(allowed_seconds, self._timeouts.read_seconds)
+        return sent_at is not None and now - sent_at >= allowed_seconds
+
+    def _report(self, now: float) -> None:
+        is_any_over = False
+        for job in self._jobs:
+            job.report(now=now)
+            if job.is_over:
+                job.end()
+                is_any_over = True
+        if is_any_over:
+            self._jobs = deque(job for job in self._jobs if not job.is_over)
+
+    def fail_all(self, outcome: Outcome) -> None:
+        """Give this outcome to every message of every job that has none."""
+        begun: dict[int, list[PushMessage]] = {}
+        for request in [*(transfer.request for transfer in self._flight), *self._again]:
+            if request is not None:
+                begun.setdefault(id(request.owner), []).append(request.message)
+        for parked in self._parked.values():
+            for job, message, _target in parked:
+                begun.setdefault(id(job), []).append(message)
+        for job in self._jobs:
+            job.fail(outcome, begun.get(id(job), []))
+        self._jobs.clear()
