@@ -49,6 +49,11 @@ class Conflict(DomainError):
     title = "In conflict with what is stored"
 
 
+class PreconditionFailed(DomainError):
+    code = "precondition-failed"
+    title = "A condition of the request does not hold"
+
+
 class RateLimited(DomainError):
     """Too many requests; `retry_after_seconds` says when to come back."""
 

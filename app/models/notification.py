@@ -34,6 +34,12 @@ class Notification(Base):
         Index("ix_push_notifications_tenant_id_created_at", "tenant_id", "created_at", "id"),
         Index("ix_push_notifications_tenant_id_type", "tenant_id", "type", "created_at"),
         Index(
+            "ix_push_notifications_tenant_id_idempotency_key",
+            "tenant_id",
+            "idempotency_key",
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+        Index(
             "ix_push_notifications_unfinished",
             "state",
             "scheduled_at",

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, func, select, tuple_
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.models import DeliveryLog, DeliveryStatus, Notification, NotificationState
@@ -12,9 +12,22 @@ from app.models import DeliveryLog, DeliveryStatus, Notification, NotificationSt
 StatusCounts = dict[str, int]
 
 
-def find(session: Session, tenant_id: UUID, notification_id: UUID) -> Notification | None:
+def find(
+    session: Session, tenant_id: UUID, notification_id: UUID, *, for_update: bool = False
+) -> Notification | None:
+    """Return the tenant's notification, locked if wanted until the transaction ends."""
+    query = select(Notification).where(Notification.tenant_id == tenant_id, Notification.id == notification_id)
+    return session.scalars(query.with_for_update() if for_update else query).one_or_none()
+
+
+def find_by_key(session: Session, tenant_id: UUID, key: str) -> UUID | None:
+    """Return the id of the tenant's newest notification with this idempotency key."""
+    # Served by ix_push_notifications_tenant_id_idempotency_key.
     return session.scalars(
-        select(Notification).where(Notification.tenant_id == tenant_id, Notification.id == notification_id)
+        select(Notification.id)
+        .where(Notification.tenant_id == tenant_id, Notification.idempotency_key == key)
+        .order_by(Notification.created_at.desc())
+        .limit(1)
     ).one_or_none()
 
 
@@ -80,12 +93,16 @@ def deliveries(
 def _has_status(status: str) -> ColumnElement[bool]:
     """Return the condition for a notification's own state, or for having a delivery of that status.
 
-    `sent` is both; as a filter it means the notification's. Those with pending deliveries are the unfinished ones.
+    `sent` is both; as a filter it means the notification's. Those with pending deliveries are the unfinished ones,
+    and the cancelled ones that are not all settled.
     """
     if status in set(NotificationState):
         return Notification.state == status
     if status == DeliveryStatus.PENDING:
-        return Notification.state.in_((NotificationState.PLANNING, NotificationState.SENDING))
+        return or_(
+            Notification.state.in_((NotificationState.PLANNING, NotificationState.SENDING)),
+            and_(Notification.state == NotificationState.CANCELLED, Notification.finished_at.is_(None)),
+        )
     return exists().where(
         DeliveryLog.planned_at == Notification.accepted_at,
         DeliveryLog.notification_id == Notification.id,

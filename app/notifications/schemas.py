@@ -70,7 +70,10 @@ class Content(BaseModel):
     collapse_key: Annotated[NonBlankText, Field(max_length=256)] | None = Field(
         default=None, description="A later message with the same key replaces this one while it is undelivered."
     )
-    scheduled_at: Instant | None = Field(default=None, description="Not in the future, for now.")
+    scheduled_at: Instant | None = Field(
+        default=None,
+        description="When to send it, a year ahead at most; its audience is chosen then. A time gone by: now.",
+    )
 
 
 class BroadcastRequest(Content):

@@ -1,37 +1,51 @@
-"""Accepting notifications: stored and planned, run inline when the audience is small, else by the workers."""
+"""Accepting notifications: stored and planned, run inline when the audience is small, else by the workers.
 
-from dataclasses import dataclass, replace
+What is scheduled waits; see schedule.py. Looking them up and cancelling them is here, too.
+"""
+
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db.session import PASSING_ERRORS, database_now, transaction
+from app.db.session import PASSING_ERRORS, transaction
+from app.delivery import cancel as cancelling
 from app.delivery import targeting
+from app.delivery.finish import is_everybody_tried
 from app.delivery.inline import InlineLimits, run_inline
-from app.delivery.payload import PublicUrls, bytes_by_field, is_too_large, payload_fields, payload_of
 from app.delivery.run import Pipeline
-from app.errors import Invalid, NotFound
-from app.ids import new_id
+from app.errors import Conflict, NotFound, PreconditionFailed
 from app.models import DeliveryLog, DeliveryStatus, Notification, NotificationState
-from app.notifications import repository
-from app.notifications.schemas import LISTED_DELIVERIES, BroadcastRequest, SendRequest
-from app.push.message import MAX_PLAINTEXT_BYTES
+from app.notifications import idempotency, repository
+from app.notifications.idempotency import Answer, Earlier, Key
+from app.notifications.intake import new_notification, refuse_too_large
+from app.notifications.schemas import LISTED_DELIVERIES, BroadcastRequest, Delivery, SendRequest, SendResult
 
 
-class PayloadTooLarge(Invalid):
-    code = "payload-too-large"
-    title = "The notification does not fit into a push message"
+class GaveUp(PreconditionFailed):
+    code = "gave-up"
+    title = "The caller has given up waiting"
 
 
-class SchedulingNotAvailable(Invalid):
-    code = "scheduling-not-available"
-    title = "Scheduled notifications are not available"
+class AlreadySent(Conflict):
+    code = "already-sent"
+    title = "The notification is sent"
 
 
 class NotificationNotFound(NotFound):
     code = "notification-not-found"
     title = "No such notification"
+
+
+@dataclass(frozen=True, slots=True)
+class SendOptions:
+    """How to go about a send, other than what it says: `is_async` leaves it to the workers, whatever its size."""
+
+    idempotency_key: str | None = None
+    give_up_at: datetime | None = None
+    is_async: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +57,26 @@ class Sent:
     deliveries: list[DeliveryLog] | None
     is_complete: bool  # every recipient was tried, or settled otherwise, at least once
 
+    @property
+    def answer(self) -> Answer:
+        """What its send is answered."""
+        result = SendResult(
+            notification_id=self.notification.id,
+            status=self.notification.state,
+            targeted=self.notification.targeted,
+            status_url=f"/notifications/{self.notification.id}/",
+            deliveries=self.deliveries and [Delivery.model_validate(row) for row in self.deliveries],
+            **self.counts,
+        )
+        return Answer(200 if self.is_complete else 202, result.model_dump(mode="json"))
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The answer to a send that was begun before, by its Idempotency-Key."""
+
+    answer: Answer
+
 
 def send(
     pipeline: Pipeline,
@@ -51,42 +85,95 @@ def send(
     tenant_id: UUID,
     default_ttl_seconds: int,
     limits: InlineLimits,
-) -> Sent:
+    options: SendOptions = SendOptions(),
+) -> Sent | Replay:
     """Store the notification, then send it: all of it here when the audience is small and there is time.
 
-    Raises PayloadTooLarge and SchedulingNotAvailable, with nothing stored. Once it is stored, it is accepted:
-    whatever happens then, the workers finish it.
+    Raises PayloadTooLarge, ScheduledTooFarAhead and GaveUp, with nothing stored; KeyReused and KeyInUse. Once it is
+    stored, it is accepted: whatever happens then, the workers finish it.
     """
+    key = options.idempotency_key and Key.of(tenant_id, options.idempotency_key, request)
     with transaction(pipeline.sessions) as session:
-        notification = _new_notification(request, tenant_id, database_now(session), default_ttl_seconds)
-        _refuse_too_large(notification, pipeline.urls)
-        is_small = not targeting.is_larger_than(session, notification, limits.max_recipients)
-        if is_small:
+        if key and (earlier := idempotency.find(session, key)):
+            return _replay(session, tenant_id, earlier)
+        notification = new_notification(request, tenant_id, _now(session), default_ttl_seconds)
+        notification.idempotency_key = options.idempotency_key
+        refuse_too_large(notification, pipeline.urls)
+        is_due = notification.state == NotificationState.PLANNING
+        is_inline = is_due and not (
+            options.is_async or targeting.is_larger_than(session, notification, limits.max_recipients)
+        )
+        if is_inline:
             notification.plan_after = notification.accepted_at + limits.hold_back
+        accepted = Sent(notification, {}, None, is_complete=False)
+        _refuse_if_given_up(session, options.give_up_at)
         session.add(notification)
-    is_complete = is_small and run_inline(pipeline, notification.id, limits)
-    if not is_complete:
+        if key:
+            answer = None if is_inline else accepted.answer
+            idempotency.store(session, key, notification.id, answer=answer, answered_within=limits.hold_back)
+    is_complete = is_inline and run_inline(pipeline, notification.id, limits)
+    if is_due and not is_complete:
         pipeline.bell.ring()
-    return _outcome(pipeline, notification, is_complete=is_complete)
+    return _outcome(pipeline, accepted, key or None, is_complete=is_complete) if is_inline else accepted
 
 
-def _outcome(pipeline: Pipeline, notification: Notification, *, is_complete: bool) -> Sent:
+def _replay(session: Session, tenant_id: UUID, earlier: Earlier) -> Replay:
+    if earlier.answer is not None:
+        return Replay(earlier.answer)
+    is_complete = is_everybody_tried(session, earlier.notification_id)
+    return Replay(look_up(session, tenant_id, earlier.notification_id, is_complete=is_complete).answer)
+
+
+def _outcome(pipeline: Pipeline, accepted: Sent, key: Key | None, *, is_complete: bool) -> Sent:
+    notification = accepted.notification
     try:
         with transaction(pipeline.sessions) as session:
-            found = look_up(session, notification.tenant_id, notification.id)
+            found = look_up(session, notification.tenant_id, notification.id, is_complete=is_complete)
+            if key is not None:
+                idempotency.remember(session, key, notification.id, found.answer)
     except PASSING_ERRORS:
-        return Sent(notification, {}, None, is_complete=False)
-    return replace(found, is_complete=is_complete)
+        return accepted
+    return found
 
 
-def look_up(session: Session, tenant_id: UUID, notification_id: UUID) -> Sent:
+def cancel(pipeline: Pipeline, tenant_id: UUID, notification_id: UUID) -> None:
+    """Stop a notification, at once; the workers settle what is pending. Cancelling again changes nothing.
+
+    Raises NotificationNotFound, and AlreadySent when there is nothing left to stop.
+    """
+    with transaction(pipeline.sessions) as session:
+        notification = repository.find(session, tenant_id, notification_id, for_update=True)
+        if notification is None:
+            raise NotificationNotFound("There is no notification with this id.")
+        if notification.state == NotificationState.SENT:
+            raise AlreadySent("Everybody was sent to, or settled otherwise: there is nothing left to cancel.")
+        cancelling.cancel(session, notification)
+    pipeline.bell.ring()
+
+
+def look_up(session: Session, tenant_id: UUID, notification_id: UUID, *, is_complete: bool = True) -> Sent:
     """Return a notification with its counts. Raises NotificationNotFound."""
     notification = get(session, tenant_id, notification_id)
     counts = repository.counts_of(session, [notification])[notification.id]
     deliveries = None
     if notification.targeted is not None and notification.targeted <= LISTED_DELIVERIES:
         deliveries = repository.deliveries(session, notification, after=None, limit=LISTED_DELIVERIES, status=None)
-    return Sent(notification, counts, deliveries, is_complete=True)
+    return Sent(notification, counts, deliveries, is_complete=is_complete)
+
+
+def id_by_key(session: Session, tenant_id: UUID, key: str) -> UUID:
+    """Return the id of the notification that was stored under this Idempotency-Key, the newest of several.
+
+    A request that is just storing it is waited for. Raises NotificationNotFound: then there is none, and once its
+    X-Give-Up-At is past, there never will be.
+    """
+    found = repository.find_by_key(session, tenant_id, key)
+    if found is None:
+        idempotency.wait_for(session, Key(tenant_id, key))
+        found = repository.find_by_key(session, tenant_id, key)
+    if found is None:
+        raise NotificationNotFound("Nothing is stored under this key.")
+    return found
 
 
 def get(session: Session, tenant_id: UUID, notification_id: UUID) -> Notification:
@@ -113,40 +200,12 @@ def deliveries_page(
     return page, page[-1].subscription_id if len(rows) > limit else None
 
 
-def _new_notification(
-    request: SendRequest | BroadcastRequest, tenant_id: UUID, now: datetime, default_ttl_seconds: int
-) -> Notification:
-    if request.scheduled_at is not None and request.scheduled_at > now:
-        raise SchedulingNotAvailable("scheduled_at lies in the future. Send without it, at the time it is wanted.")
-    fields = request.model_dump(
-        mode="json", exclude={"topics", "user_ids", "subscription_ids", "ttl", "scheduled_at"}
-    )
-    targets = request if isinstance(request, SendRequest) else None
-    return Notification(
-        **fields,
-        id=new_id(),
-        tenant_id=tenant_id,
-        created_at=now,
-        accepted_at=now,
-        scheduled_at=request.scheduled_at,
-        plan_after=now,
-        planned_count=0,
-        ttl_seconds=default_ttl_seconds if request.ttl is None else request.ttl,
-        state=NotificationState.PLANNING,
-        is_broadcast=targets is None,
-        target_topics=targets and targets.topics,
-        target_user_ids=targets and targets.user_ids,
-        target_subscription_ids=targets and targets.subscription_ids,
-    )
+def _now(session: Session) -> datetime:
+    # Not the transaction's start: it may have waited for another request with the same key.
+    now: datetime = session.scalars(select(func.clock_timestamp())).one()
+    return now
 
 
-def _refuse_too_large(notification: Notification, urls: PublicUrls) -> None:
-    payload = payload_of(notification, urls)
-    if is_too_large(payload):
-        sizes = bytes_by_field(payload_fields(notification, urls))
-        raise PayloadTooLarge(
-            f"The payload has {len(payload)} bytes; at most {MAX_PLAINTEXT_BYTES} fit. Shorten the largest fields.",
-            bytes=len(payload),
-            max_bytes=MAX_PLAINTEXT_BYTES,
-            bytes_by_field=sizes,
-        )
+def _refuse_if_given_up(session: Session, give_up_at: datetime | None) -> None:
+    if give_up_at is not None and _now(session) >= give_up_at:
+        raise GaveUp("X-Give-Up-At is past: nothing was stored, and nothing is sent.")

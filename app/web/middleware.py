@@ -33,9 +33,19 @@ PAGE_CSP: Mapping[str, str] = {
     "/docs": f"default-src 'self'; img-src 'self' data:; {_PAGE_CSP}",
 }
 
-_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID", "X-Subscription-Auth")
+_REQUEST_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "Prefer",
+    "X-Give-Up-At",
+    "X-Request-ID",
+    "X-Subscription-Auth",
+)
 _EXPOSED_HEADERS = (
+    "Idempotency-Replayed",
     "Location",
+    "Preference-Applied",
     "Retry-After",
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",

@@ -32,6 +32,7 @@ HTTP_STATUS: dict[type[errors.DomainError], int] = {
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.PreconditionFailed: 412,
     errors.RateLimited: 429,
     errors.Unavailable: 503,
     errors.DomainError: 400,
@@ -98,8 +99,9 @@ async def _domain_error(_request: Request, error: Exception) -> Response:
     headers: dict[str, str] = {}
     if status == 401:
         headers["WWW-Authenticate"] = getattr(error, "challenge", "Bearer")
-    if status in {429, 503}:
-        headers["Retry-After"] = str(getattr(error, "retry_after_seconds", RETRY_AFTER_SECONDS))
+    retry_after_seconds = getattr(error, "retry_after_seconds", RETRY_AFTER_SECONDS if status == 503 else None)
+    if retry_after_seconds is not None:
+        headers["Retry-After"] = str(retry_after_seconds)
     return problem_response(
         status,
         code=error.code,

@@ -1,6 +1,6 @@
 """A service sends, looks up what came of it, and is told clearly what is wrong with a bad request."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -243,14 +243,6 @@ def test_sending_to_nobody_in_particular_names_broadcast(send):
     assert "/notifications/broadcast/" in answer.json()["detail"]
 
 
-def test_a_notification_in_the_future_is_refused_for_now(send, database_url):
-    answer = send(topics=["a"], scheduled_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
-
-    assert answer.status_code == 422
-    assert answer.json()["type"] == "/problems/scheduling-not-available"
-    assert stored_notifications(database_url) == 0
-
-
 def test_a_notification_scheduled_for_a_time_gone_by_is_sent_now(subscribe_browser, send):
     browser, _ = subscribe_browser(topics=["a"])
 
@@ -291,6 +283,8 @@ def test_the_largest_payload_that_fits_arrives(subscribe_browser, send):
         ("GET", "/notifications/history/"),
         ("GET", f"/notifications/{SOME_ID}/"),
         ("GET", f"/notifications/{SOME_ID}/deliveries/"),
+        ("GET", "/notifications/by-key/some-key"),
+        ("POST", f"/notifications/{SOME_ID}/cancel"),
     ],
 )
 def test_only_services_send_and_read(client, user_headers, method, path):

@@ -113,7 +113,9 @@ def send(pipeline: Pipeline, *, limits: InlineLimits = LIMITS, **fields: Any) ->
     content = {"title": "Hello", "body": "A message", **fields}
     is_targeted = any(name in content for name in ("topics", "user_ids", "subscription_ids"))
     request = SendRequest(**content) if is_targeted else BroadcastRequest(**content)
-    return service.send(pipeline, request, tenant_id=DEFAULT_TENANT_ID, default_ttl_seconds=3600, limits=limits)
+    sent = service.send(pipeline, request, tenant_id=DEFAULT_TENANT_ID, default_ttl_seconds=3600, limits=limits)
+    assert isinstance(sent, Sent)
+    return sent
 
 
 def finish_with_a_worker(pipeline: Pipeline) -> None:

@@ -106,7 +106,8 @@ def test_every_call_of_the_openapi_document_is_in_the_table_and_no_other(app: Fa
         for method in methods
     }
 
-    assert set(METHODS.findall(section("Use it"))) == documented
+    told = {PARAMETER.sub("{id}", call) for call in METHODS.findall(section("Use it"))}
+    assert told == documented
 
 
 def test_every_status_of_the_openapi_document_that_refuses_is_explained(app: FastAPI) -> None:
