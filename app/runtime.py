@@ -8,6 +8,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from app.db.session import PASSING_ERRORS, SessionFactory, transaction
 from app.delivery.partitions import coming_months, ensure_partitions
+from app.notifications.idempotency import PURGE_EVERY_SECONDS, purge
 from app.push.endpoint import EndpointPolicy
 from app.settings import Settings, WorkerMode
 from app.workers.database_gauges import INTERVAL_SECONDS as GAUGES_EVERY_SECONDS
@@ -45,6 +46,7 @@ class Runtime:
         self._periodic = Periodic(self.sessions)
         self._periodic.add("database-gauges", gauges, interval_seconds=GAUGES_EVERY_SECONDS, close=gauges.close)
         self._periodic.add("prepare-database", self._prepare, interval_seconds=PREPARE_EVERY_SECONDS)
+        self._periodic.add("idempotency-keys", purge, interval_seconds=PURGE_EVERY_SECONDS)
         self._periodic.start()
         is_embedded = settings.worker_mode is WorkerMode.EMBEDDED
         self._workers = EmbeddedWorkers(settings, self.sessions) if is_embedded else None
