@@ -124,5 +124,6 @@ def _about_the_end(facts: Facts) -> Iterator[Finding]:
         yield Finding(Rule.FINISHED, "sent, but when it was finished is not noted")
     if facts.state not in _FINISHED_STATES and facts.finished_at is not None:
         yield Finding(Rule.FINISHED, f"{facts.state}, yet noted as finished")
-    if facts.state is NotificationState.SENDING and not facts.open_batches:
-        yield Finding(Rule.FINISHED, "sending, yet no batch is open: nobody will finish it")
+    is_ending = facts.state in (NotificationState.SENDING, NotificationState.CANCELLED)
+    if is_ending and facts.finished_at is None and not facts.open_batches:
+        yield Finding(Rule.FINISHED, f"{facts.state}, yet no batch is open: nobody will finish it")

@@ -143,10 +143,11 @@ def test_a_finished_notification_with_an_open_batch_is_found(sessions, state):
     assert rules(examine(sessions)) == {Rule.FINISHED}
 
 
-def test_a_notification_that_nobody_will_finish_is_found(sessions):
+@pytest.mark.parametrize("state", ["sending", "cancelled"])
+def test_a_notification_that_nobody_will_finish_is_found(sessions, state):
     add(sessions, FINISHED)
 
-    break_it(sessions, "UPDATE push_notifications SET state = 'sending', finished_at = NULL")
+    break_it(sessions, f"UPDATE push_notifications SET state = '{state}', finished_at = NULL")
 
     assert rules(examine(sessions)) == {Rule.FINISHED}
 
