@@ -1,4 +1,4 @@
-"""The command line: serve, ledger, simulate, demo. `python -m app.cli --help` lists it."""
+"""The command line: serve, worker, ledger, simulate, demo. `python -m app.cli --help` lists it."""
 
 import errno
 import socket
@@ -19,6 +19,8 @@ from app.db.session import database_url_of
 from app.demo import showcase
 from app.settings import Settings, SettingsError, load_settings
 from app.web.http_protocol import BoundedHttp
+from app.workers import foreground
+from app.workers.cores import default_worker_count
 
 PROJECT_ROOT = Path(__file__).parents[1]
 GRACEFUL_SHUTDOWN_SECONDS = 30
@@ -57,6 +59,21 @@ def serve(
         proxy_headers=False,
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
     )
+
+
+@cli.command()
+def worker(
+    processes: Annotated[
+        int | None, typer.Option(min=1, max=256, help="How many. Default: one for each core but one.")
+    ] = None,
+) -> None:
+    """Run workers apart from the API, which then wants WORKER_MODE=external."""
+    settings = _settings()
+    try:
+        database_url_of(settings)
+    except EmbeddedPostgresUnavailable as error:
+        sys.exit(str(error))
+    raise SystemExit(foreground.run(settings, processes or default_worker_count()))
 
 
 @cli.command()

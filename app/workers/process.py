@@ -7,10 +7,7 @@ its parent, however that ended.
 
 import os
 import pickle
-import select
-import signal
 import sys
-from types import FrameType
 from typing import NoReturn
 
 import sentry_sdk
@@ -21,6 +18,7 @@ from app.observability import metrics
 from app.observability.logging import configure_logging
 from app.observability.sentry import configure_sentry
 from app.settings import Settings
+from app.workers.ending import EndOfWork
 from app.workers.loop import RUNNERS, STOP_PATIENCE_SECONDS, DeliveryLoop
 from app.workers.opening import close_pipeline, endpoint_policy_of, open_pipeline
 
@@ -28,29 +26,8 @@ CONNECTIONS = RUNNERS + 1  # and that of the lookout; one more, not the pool's, 
 # For what is still in flight when the patience is over: it is given up, and the rest given back.
 LAST_SECONDS = 3.0
 CANNOT_START = 1
-ENDED_BY_FORCE = 130  # as a shell says it of a program that Ctrl-C ended
 
 log = structlog.get_logger(__name__)
-
-
-class EndOfWork:
-    """When to stop: at SIGTERM, SIGINT or the end of standard input. A second SIGINT ends the process at once."""
-
-    def __init__(self) -> None:
-        self._is_told = False
-        self._woken, wake = os.pipe()
-        os.set_blocking(wake, False)
-        signal.set_wakeup_fd(wake)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-
-    def wait(self) -> None:
-        select.select([sys.stdin.fileno(), self._woken], [], [])
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._is_told and number == signal.SIGINT:
-            os._exit(ENDED_BY_FORCE)
-        self._is_told = True
 
 
 def run(settings: Settings, end: EndOfWork) -> int:
@@ -80,7 +57,7 @@ def _end_at_once(exit_code: int) -> NoReturn:
 
 
 def main() -> int:
-    end = EndOfWork()
+    end = EndOfWork(input_descriptor=sys.stdin.fileno())
     try:
         settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
     except EOFError:  # it is gone already

@@ -68,6 +68,11 @@ class Supervisor:
         for thread in self._threads:
             thread.join()
 
+    def kill_without_waiting(self) -> None:
+        """The same for a signal handler, which may take no lock; this process has to end right after."""
+        for process in list(self._running):
+            process.kill()
+
     def _send(self, number: signal.Signals) -> None:
         with self._lock:
             for process in self._running:

@@ -15,6 +15,8 @@ from app.db import embedded
 from app.db.embedded import EmbeddedPostgresUnavailable
 from app.demo import showcase
 from app.web.http_protocol import BoundedHttp
+from app.workers import foreground
+from app.workers.cores import default_worker_count
 
 NOWHERE = "postgresql://push:a-password@127.0.0.1:1/push"  # where nothing listens
 PRODUCTION = {
@@ -71,7 +73,7 @@ def run(*arguments: str | int) -> Result:
 def test_without_a_command_the_commands_are_listed() -> None:
     result = run()
 
-    assert all(name in result.output for name in ("serve", "simulate", "demo"))
+    assert all(name in result.output for name in ("serve", "worker", "simulate", "demo"))
 
 
 def test_serve_migrates_and_then_serves_the_app(starts: Starts, free_port: int) -> None:
@@ -263,6 +265,27 @@ def test_simulate_on_a_taken_port_says_so(taken_port: int, monkeypatch: pytest.M
 
     assert result.exit_code == 1
     assert result.output == f"The simulator cannot listen on 127.0.0.1:{taken_port}: Address already in use.\n"
+
+
+@pytest.mark.parametrize(("options", "count"), [(["--processes", 3], 3), ([], default_worker_count())])
+def test_worker_runs_as_many_processes_as_asked_for(
+    starts: Starts, monkeypatch: pytest.MonkeyPatch, options: list[str | int], count: int
+) -> None:
+    monkeypatch.setattr(foreground, "run", lambda _settings, processes: {count: 0}[processes])
+
+    assert run("worker", *options).exit_code == 0
+
+
+def test_worker_tells_a_wrong_configuration_and_does_not_start(
+    starts: Starts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreground, "run", lambda _settings, _count: pytest.fail("it started"))
+    monkeypatch.setenv("DATABASE_URL", "mysql://root@db/push")
+
+    result = run("worker")
+
+    assert result.exit_code == 1
+    assert result.output.splitlines()[1:] == ["DATABASE_URL: must be a postgresql:// URL"]
 
 
 @pytest.mark.parametrize("exit_code", [0, 1])

@@ -4,13 +4,15 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from alembic import command
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
-from app.db.session import database_now, transaction
+from app.db.session import create_sessions, database_now, transaction
 from app.delivery import claim, plan
 from app.delivery.bell import Bell
+from app.delivery.run import Pipeline
 from app.keyring.service import Keyring
 from app.models import (
     DEFAULT_TENANT_ID,
@@ -23,7 +25,9 @@ from app.models import (
 from app.push.keys import VapidKey as KeyPair
 from app.workers import loop as loop_module
 from app.workers.loop import DeliveryLoop
+from tests.support.databases import alembic_config, dispose
 from tests.support.delivery import NOTHING_INLINE, SECRET_KEY, finish_with_a_worker, received, send, until
+from tests.support.senders import ScriptedSender
 
 DEADLINE_SECONDS = 10.0
 OTHER_SECRET_KEY = "another-secret-of-the-tests-" + "x" * 32
@@ -168,6 +172,35 @@ def test_an_outage_is_said_once_and_so_is_its_end(pipeline, subscribe, monkeypat
 
     said = [line["event"] for line in logs if line["event"].startswith("worker ")]
     assert said == ["worker waits for the database", "worker goes on: the database is back"]
+
+
+def test_a_database_without_tables_is_waited_for(empty_database_url, monkeypatch):
+    monkeypatch.setattr(loop_module, "PAUSE_AFTER_ERROR_SECONDS", 0.05)
+    sessions = create_sessions(empty_database_url)
+    loop = DeliveryLoop(Pipeline(sessions, ScriptedSender(), Keyring(SECRET_KEY)))
+
+    with capture_logs() as logs:
+        loop.start()
+        until(lambda: bool(logs))
+        command.upgrade(alembic_config(empty_database_url), "head")
+        until(lambda: len(logs) == 2)
+        loop.stop()
+    dispose(sessions)
+
+    assert "alembic upgrade head" in logs[0]["hint"]
+    assert logs[1]["event"] == "worker goes on: the database is back"
+
+
+def test_a_ring_wakes_it(pipeline, subscribe, monkeypatch):
+    monkeypatch.setattr(loop_module, "LOOK_EVERY_SECONDS", 60.0)
+    monkeypatch.setattr(loop_module, "LOOK_AT_MOST_EVERY_SECONDS", 60.0)
+    [subscriber] = subscribe()
+    loop = DeliveryLoop(pipeline)
+    loop.start()
+
+    send(pipeline, limits=NOTHING_INLINE)
+    subscriber.browser.wait_for(1, timeout_seconds=DEADLINE_SECONDS)
+    loop.stop()
 
 
 def test_what_becomes_due_is_found_without_a_ring(pipeline, subscribe, monkeypatch):
