@@ -214,34 +214,6 @@ def test_asking_again_counts_against_no_limit(make_settings, database_url):
     assert [answer.status_code for answer in others] == [200, 429]
 
 
-@pytest.mark.parametrize(
-    ("key", "path"),
-    [
-        ("8e03978e-40d5", "8e03978e-40d5"),
-        ("orders/4711", "orders%2F4711"),
-        ("orders/4711", "orders/4711"),
-        ("orders/", "orders%2F"),
-        ("50% off? #1 now!", "50%25%20off%3F%20%231%20now!"),
-        ("deliveries", "deliveries"),
-        ("a%2Fb", "a%252Fb"),
-    ],
-)
-def test_a_notification_is_found_by_its_key_however_that_looks(service, key, path):
-    sent = service.send(key=key).json()
-
-    found = service.by_key(path)
-    with_slash = service.by_key(f"{path}/")
-
-    assert (found.status_code, found.json()["id"]) == (200, sent["notification_id"])
-    assert with_slash.json() == found.json() == service.look_up(sent["notification_id"])
-
-
-def test_a_slash_at_the_end_of_a_key_is_its_own_only_when_it_is_encoded(service):
-    service.send(key="orders")
-
-    assert (service.by_key("orders/").status_code, service.by_key("orders%2F").status_code) == (200, 404)
-
-
 def test_it_is_still_found_when_its_key_is_forgotten_and_then_the_newest(service, database):
     service.send(key=KEY)
     database.run("DELETE FROM push_idempotency_keys")
@@ -249,17 +221,6 @@ def test_it_is_still_found_when_its_key_is_forgotten_and_then_the_newest(service
 
     assert service.by_key(KEY).json()["id"] == newest["notification_id"]
     assert database.notifications() == 2
-
-
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [("unknown", 404), ("", 422), ("/", 404), ("k%C3%A4se", 422), ("%00", 422), ("x" * 300, 404)],
-)
-def test_a_key_that_nothing_is_stored_under_is_a_problem(service, path, status):
-    answer = service.by_key(path)
-
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_another_tenants_key_is_neither_found_nor_in_the_way(service, database):
