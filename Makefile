@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench demo clean
+.PHONY: help run test lint format drill bench demo clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ format: $(INSTALLED) ## Put the code into the one form
 
 demo: $(INSTALLED) ## Watch a hundred simulated browsers get notifications, offline
 	@exec $(BIN)/python -m app.cli demo
+
+drill: $(INSTALLED) ## Kill it, stop its database, set its clocks wrong: nobody may be lost (about 10 minutes)
+	@$(BIN)/python -m pytest tests/drill -q
 
 bench: $(INSTALLED) ## Measure deliveries beside peers in the same run (loopback only)
 	@exec $(BIN)/python -m tests.benchmark.sender

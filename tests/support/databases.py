@@ -6,6 +6,7 @@ create databases).
 
 import os
 import shutil
+import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -75,11 +76,14 @@ def dispose(sessions: SessionFactory) -> None:
 
 
 class StoppablePostgres:
-    """A server of a test's own, empty, to take away and give back. Its URL stays the same."""
+    """A server of a test's own, empty, to take away and give back. Its URL stays the same.
 
-    def __init__(self, data_dir: Path) -> None:
+    One that is not `durable` is faster, and forgets its last moments when it is not stopped gently.
+    """
+
+    def __init__(self, data_dir: Path, *, durable: bool = False) -> None:
         self._home = locate(prepare_directory(data_dir))
-        self._server = Server(self._home, durable=False)
+        self._server = Server(self._home, durable=durable)
         self._port: int | None = None
 
     @property
@@ -96,7 +100,14 @@ class StoppablePostgres:
         assert self._port in {None, listening.port}, "another program took the server's port meanwhile"
         self._port = listening.port
 
-    def stop(self) -> None:
+    def stop(self, *, gently: bool = False) -> None:
+        self._server.stop(gently=gently)
+
+    def kill(self) -> None:
+        """End the server with kill -9, and wait until the last of its processes has noticed."""
+        listening = read_listening(self._home)
+        assert listening is not None
+        os.kill(listening.pid, signal.SIGKILL)
         self._server.stop(gently=False)
 
     def delete(self) -> None:

@@ -1,0 +1,110 @@
+"""The push services of a drill: a sink in a process of its own, which counts what comes for each endpoint.
+
+It has two names, and to a sender each is a push service by itself.
+"""
+
+import multiprocessing
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from app.simulator import Serving, serve
+
+HOST = "127.0.0.1"
+SECOND_HOST = "localhost"  # to a sender another push service
+TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What came for one endpoint of one notification. Times are Unix time, of this machine."""
+
+    accepted: int
+    last_accepted_at: float
+    posts: int
+    shortest_ttl: int | None
+    longest_ttl: int | None
+
+
+class PushService:
+    """The sink, seen from a drill: it is asked and told over its control API."""
+
+    def __init__(self, serving: Serving) -> None:
+        assert serving.ca_file is not None
+        self.url = serving.url
+        self.ca_file = serving.ca_file
+        self.second_url = serving.url.replace(HOST, SECOND_HOST)
+        trust = ssl.create_default_context(cafile=serving.ca_file)
+        # A sink understands its control API over HTTP/1.1 only.
+        self._http = httpx.Client(
+            base_url=serving.control_url, verify=trust, trust_env=False, timeout=TIMEOUT_SECONDS
+        )
+
+    @property
+    def hosts(self) -> tuple[str, str]:
+        """Of the first and of the second push service, with their port."""
+        return urlsplit(self.url).netloc, urlsplit(self.second_url).netloc
+
+    @property
+    def accepted(self) -> int:
+        """How many messages were accepted since the counts were reset."""
+        return int(self._ask("/counts")["accepted"])
+
+    @property
+    def posts(self) -> int:
+        """How many requests came since then, whatever became of them."""
+        return int(self._ask("/counts")["posts"])
+
+    def arrivals(self, topic: str) -> dict[str, Arrival]:
+        """Return what came of the notification with this topic, by endpoint."""
+        return {
+            f"https://{each['host']}{each['path']}": Arrival(
+                each["accepted"],
+                each["last_accepted_at"],
+                each["posts"],
+                each["shortest_ttl"],
+                each["longest_ttl"],
+            )
+            for each in self._ask(f"/arrivals?topic={topic}")["arrivals"]
+        }
+
+    def misbehaves(self, **fault: Any) -> None:
+        """Add a fault; its members are those of the control API."""
+        self._http.post("/faults", json=fault).raise_for_status()
+
+    def behaves(self) -> None:
+        """Forget the faults. Who hangs already goes on hanging."""
+        self._http.delete("/faults").raise_for_status()
+
+    def reset(self) -> None:
+        self.behaves()
+        self._http.delete("/counts").raise_for_status()
+
+    def _ask(self, path: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self._http.get(path).raise_for_status().json()
+        return answer
+
+
+@contextmanager
+def running_push_service(ca_dir: Path) -> Iterator[PushService]:
+    """Run a sink for the length of a `with`."""
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=_serve, args=(ca_dir, there), daemon=True)
+    process.start()
+    try:
+        yield PushService(here.recv())
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(ca_dir: Path, parent: Connection) -> None:
+    serve(HOST, 0, tls=True, ca_dir=ca_dir, checks="endpoints", ready=parent.send, more_hosts=(SECOND_HOST,))

@@ -1,0 +1,85 @@
+"""Workers that get in each other's way: the same batch for two, clocks that are wrong, leases that run out."""
+
+import time
+
+from tests.drill.service import Service
+
+WORKERS = 2
+HOUR = 3600
+TTL_SECONDS = 1800
+LEASE_SECONDS = 5
+
+MAKE_SOME_TOO_LATE = """
+    WITH late AS (
+        UPDATE push_delivery_logs SET deadline = now() - interval '1 second'
+        WHERE subscription_id IN (SELECT subscription_id FROM push_delivery_logs ORDER BY id LIMIT :count)
+        RETURNING 1
+    )
+    SELECT count(*) FROM late
+"""
+
+
+def test_two_workers_given_the_same_batches(service: Service) -> None:
+    api = service.start_api()
+    answer = service.broadcast(api)
+    batch_ids = service.plan(answer.json()["notification_id"])
+    service.random.shuffle(batch_ids)
+
+    ended = service.run("tests.drill.rivals", str(WORKERS), stdin="\n".join(map(str, batch_ids)))
+
+    assert ended.returncode == 0, ended.stderr[-5000:]
+    service.say(f"{WORKERS} processes ran each of {len(batch_ids)} batches at the same moment")
+    assert service.account().by_status == {"sent": service.recipients}
+
+
+def test_workers_whose_clocks_are_an_hour_off(service: Service) -> None:
+    api = service.start_api()
+    began = time.monotonic()
+    answer = service.broadcast(api, ttl=TTL_SECONDS)
+    service.plan(answer.json()["notification_id"])
+    late = service.scalar(MAKE_SOME_TOO_LATE, count=service.recipients // 20)
+    service.push_service.misbehaves(action="answer", status=503, retry_after=2, times=service.recipients // 10)
+
+    for clock in (HOUR, -HOUR, 0):
+        service.start_worker(command=["tests.drill.worker", "--clock", str(clock)])
+    service.until_finished()
+
+    elapsed = time.monotonic() - began
+    arrivals = service.arrivals()
+    shortest = min(arrival.shortest_ttl or 0 for arrival in arrivals)
+    longest = max(arrival.longest_ttl or 0 for arrival in arrivals)
+    service.say(
+        f"TTL {TTL_SECONDS}: posted with {shortest} to {longest} seconds, {late:,} too late were not posted"
+    )
+    result = service.account()
+    assert result.by_status == {"sent": service.recipients - late, "expired": late}
+    assert result.by_reason == {"deadline": late}
+    assert len(arrivals) == service.recipients - late
+    assert TTL_SECONDS - elapsed - 1 <= shortest <= longest <= TTL_SECONDS
+
+
+def test_a_push_service_that_hangs_longer_than_a_lease(service: Service) -> None:
+    api = service.start_api()
+    healthy, hanging = service.push_service.hosts
+    service.push_service.misbehaves(action="hang", host=hanging)
+    for _ in range(WORKERS):
+        service.start_worker(command=["tests.drill.worker", "--lease", str(LEASE_SECONDS)])
+    began = time.monotonic()
+    assert service.broadcast(api).status_code == 202
+
+    service.until_accepted(1)
+    service.until(lambda: _note(service) and service.pending(healthy) == 0, "the healthy service is through")
+    service.say(f"all at the healthy push service are through; {service.pending(hanging):,} wait for the other one")
+    still_waiting = service.pending(hanging)
+    service.until(lambda: _note(service) and time.monotonic() - began > 3 * LEASE_SECONDS, "it hung for long")
+    service.push_service.behaves()
+    service.until(lambda: _note(service) and service.is_finished(), "everybody is through")
+
+    assert still_waiting > 0
+    assert service.account(somebody_died=True).by_status == {"sent": service.recipients}
+
+
+def _note(service: Service) -> bool:
+    """Note every claim: here, each of them may have run out under the worker that held it."""
+    service.claims.note()
+    return True
