@@ -4,11 +4,12 @@ libcurl is told the addresses with every name it meets, so it never asks a resol
 is asked about here once more.
 """
 
+import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from app.push.address import CheckedAddress
 
@@ -28,13 +29,10 @@ Resolve = Callable[[str, int], Sequence[CheckedAddress]]
 class Known:
     """What a look-up said: addresses in libcurl's own notation, or what went wrong. Each is itself only."""
 
-    found_at: float
-    for_libcurl: list[str]
+    fresh_until: float
+    good_until: float
+    for_libcurl: list[str] = field(default_factory=list)
     failure: Exception | None = None
-
-    @property
-    def life_seconds(self) -> float:
-        return ADDRESS_LIFE_SECONDS if self.failure is None else _FAILURE_LIFE_SECONDS
 
 
 class AddressBook:
@@ -54,10 +52,10 @@ class AddressBook:
         """Return what is known of a name; None while it is being looked up, and `on_news` will tell the end."""
         name = (host, port)
         known = self._known.get(name)
-        if known is not None and now - known.found_at < min(_REFRESHED_AFTER_SECONDS, known.life_seconds):
+        if known is not None and now < known.fresh_until:
             return known
         self._look_up(name)
-        return known if known is not None and now - known.found_at < known.life_seconds else None
+        return known if known is not None and now < known.good_until else None
 
     def is_checked(self, ip: str, port: int) -> bool:
         """Tell whether a socket to this address is one of those that a look-up found good, not long ago."""
@@ -82,29 +80,39 @@ class AddressBook:
                     self._threads -= 1
                     return
                 name = self._queue.popleft()
-            known, addresses = self._answer(name)
+            known = self._answer(name)
             with self._lock:
-                self._keep(name, known, addresses)
+                self._keep(name, known)
                 self._looking_up.discard(name)
             self._on_news()
 
-    def _answer(self, name: Name) -> tuple[Known, Sequence[CheckedAddress]]:
+    def _answer(self, name: Name) -> Known:
         host, port = name
         try:
             addresses = self._resolve(host, port)
         except Exception as error:  # an odd name makes getaddrinfo raise more than OSError
-            return Known(time.monotonic(), [], error), ()
+            retry_at = time.monotonic() + _FAILURE_LIFE_SECONDS
+            known = self._known.get(name)
+            if known is not None and isinstance(error, socket.gaierror) and time.monotonic() < known.good_until:
+                return replace(known, fresh_until=retry_at)
+            return Known(retry_at, retry_at, failure=error)
+        now = time.monotonic()
+        self._allow(addresses, until=now + ADDRESS_LIFE_SECONDS)
         literals = ",".join(f"[{each.ip}]" if ":" in each.ip else each.ip for each in addresses)
         # The plus lets libcurl forget it in its own time, long after we have told it anew.
-        return Known(time.monotonic(), [f"+{host}:{port}:{literals}"]), addresses
+        told = [f"+{host}:{port}:{literals}"]
+        return Known(now + _REFRESHED_AFTER_SECONDS, now + ADDRESS_LIFE_SECONDS, told)
 
-    def _keep(self, name: Name, known: Known, addresses: Sequence[CheckedAddress]) -> None:
+    def _allow(self, addresses: Sequence[CheckedAddress], *, until: float) -> None:
+        with self._lock:
+            if len(self._checked) >= _MAX_NAMES:
+                now = time.monotonic()
+                self._checked = {each: its_end for each, its_end in self._checked.items() if its_end > now}
+            for address in addresses:
+                self._checked[address.ip, address.port] = until
+
+    def _keep(self, name: Name, known: Known) -> None:
         self._known.pop(name, None)
         while len(self._known) >= _MAX_NAMES:
             del self._known[next(iter(self._known))]
         self._known[name] = known
-        now = known.found_at
-        if len(self._checked) >= _MAX_NAMES:
-            self._checked = {each: until for each, until in self._checked.items() if until > now}
-        for address in addresses:
-            self._checked[address.ip, address.port] = now + ADDRESS_LIFE_SECONDS

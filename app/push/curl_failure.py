@@ -14,20 +14,22 @@ _BROKEN = (Reason.CONNECTION_BROKEN, "the connection broke")
 _NOT_HTTP = (Reason.BAD_ANSWER, "the answer is not HTTP")
 
 
-def outcome_of_failure(code: int, transfer: Transfer) -> Outcome:
-    """Return the outcome of a transfer that ended with this code and without an answer."""
-    if code == pycurl.E_OPERATION_TIMEDOUT and not transfer.is_connected:
+def outcome_of_failure(code: int, words: str, transfer: Transfer) -> Outcome:
+    """Return the outcome of a transfer that ended with this code and these words, and without an answer."""
+    if _is_http2_closed(code, words):
+        code = pycurl.E_RECV_ERROR
+    if code == pycurl.E_OPERATION_TIMEDOUT and transfer.sent_at is None:
         code = pycurl.E_COULDNT_CONNECT
     reason, detail = _REASONS.get(code, (Reason.INTERNAL_ERROR, f"libcurl's error {code}"))
     return Outcome(Verdict.RETRY, reason, detail=detail)
 
 
-def was_not_processed(code: int, words: str, transfer: Transfer, *, is_http1: bool) -> bool:
+def was_not_processed(code: int, words: str, transfer: Transfer, *, is_kept: bool, is_http1: bool) -> bool:
     """Tell whether the push service did not look at the request, so that sending it again repeats nothing.
 
-    A kept connection that breaks before anything came counts, too, if nothing else had been under way to that host:
-    it had been closed while it was idle, and we did not know yet. On HTTP/1.1, where a connection carries one
-    request at a time, each one can find it so.
+    A kept connection (it has answered others, and none since) that breaks before anything came counts, too, if
+    nothing else had been under way to that host: it had been closed while it was idle, and we did not know yet. On
+    HTTP/1.1, where a connection carries one request at a time, each one can find it so.
     """
     if transfer.has_begun_to_answer or transfer.request is None:
         return False
@@ -35,9 +37,14 @@ def was_not_processed(code: int, words: str, transfer: Transfer, *, is_http1: bo
         return True
     if code == pycurl.E_RECV_ERROR and words.startswith(_REFUSED_TOO_OFTEN):
         return True
-    if code not in _BREAKS or not transfer.is_on_kept_connection:
+    if not (code in _BREAKS or _is_http2_closed(code, words)) or not is_kept:
         return False
     return transfer.request.after_idle or is_http1
+
+
+def _is_http2_closed(code: int, words: str) -> bool:
+    # One code for a connection closed in good order and for frames that are none; only the latter has words.
+    return code == int(pycurl.E_HTTP2) and not words
 
 
 def _reasons() -> dict[int, tuple[Reason, str]]:

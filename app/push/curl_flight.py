@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 
 from app.push.curl_addresses import Known, Name
 from app.push.curl_connections import CONNECTIONS_PER_HOST, Connections
@@ -11,8 +12,8 @@ from app.push.curl_transfer import Transfer, Wire
 # One host that hangs must leave room for the others.
 MAX_IN_FLIGHT = 1024
 MAX_IN_FLIGHT_PER_HOST = 512
-# Until its first answer says which HTTP it speaks. Also what is at stake when an idle host's connections turn out
-# to be dead.
+# From here it grows by one with each answer, and falls by half when streams are refused. So a new connection is
+# seldom given more than one request before it has said how many it takes.
 FIRST_IN_FLIGHT_PER_HOST = 64
 _MAX_HOSTS = 1024
 
@@ -23,19 +24,24 @@ class Host:
 
     in_flight: int = 0
     limit: int = FIRST_IN_FLIGHT_PER_HOST
+    is_http1: bool = False
     busy_since_burst: int = 0
+    _lowered_at: float = 0.0
 
     @property
     def has_room(self) -> bool:
         return self.in_flight < self.limit
 
-    @property
-    def is_http1(self) -> bool:
-        return self.limit == CONNECTIONS_PER_HOST
-
-    def learn(self, *, is_http2: bool) -> None:
+    def answered(self, *, is_http2: bool) -> None:
         # HTTP/1.1 carries one request on a connection: more of them would only wait inside libcurl.
-        self.limit = MAX_IN_FLIGHT_PER_HOST if is_http2 else CONNECTIONS_PER_HOST
+        self.is_http1 = not is_http2
+        self.limit = min(self.limit + 1, MAX_IN_FLIGHT_PER_HOST) if is_http2 else CONNECTIONS_PER_HOST
+
+    def refused(self, *, began_at: float, now: float) -> None:
+        # Those that began together are refused together: that is one refusal.
+        if began_at > self._lowered_at:
+            self._lowered_at = now
+            self.limit = max(self.limit // 2, 1)
 
 
 class Flight:
@@ -47,6 +53,7 @@ class Flight:
         self._spare: list[Transfer] = []
         self._under_way: dict[Transfer, None] = {}
         self._hosts: dict[Name, Host] = {}
+        self._answered: dict[int, float] = {}  # when a connection last did
         self._burst = 0
 
     def __len__(self) -> int:
@@ -93,6 +100,17 @@ class Flight:
         host = self.host((request.target.host, request.target.port))
         host.in_flight -= 1
         return request
+
+    def note_answer(self, transfer: Transfer, *, now: float) -> None:
+        """Remember that a transfer's connection has answered."""
+        self._answered.pop(transfer.connection, None)
+        if len(self._answered) >= _MAX_HOSTS:
+            del self._answered[next(iter(self._answered))]
+        self._answered[transfer.connection] = now
+
+    def is_on_kept_connection(self, transfer: Transfer) -> bool:
+        """Tell whether a transfer's connection had answered before it began, and has not since."""
+        return self._answered.get(transfer.connection, inf) < transfer.began_at
 
     def close(self) -> None:
         for transfer in list(self._under_way):

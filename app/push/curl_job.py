@@ -12,7 +12,7 @@ Answered = list[tuple[PushMessage, Outcome]]
 
 # Few enough for the caller to hear of them soon, many enough for it not to be woken for each.
 _REPORTED_AT_ONCE = 32
-_REPORTED_AFTER_SECONDS = 0.02
+REPORTED_AFTER_SECONDS = 0.02
 
 
 class Job:
@@ -60,6 +60,10 @@ class Job:
         return not self._begins_no_more
 
     @property
+    def has_unreported(self) -> bool:
+        return bool(self._unreported)
+
+    @property
     def is_over(self) -> bool:
         return self._begins_no_more and self.in_flight == 0
 
@@ -83,7 +87,7 @@ class Job:
 
     def answer(self, message: PushMessage, outcome: Outcome, *, now: float) -> None:
         if not self._unreported:
-            self._report_due_at = now + _REPORTED_AFTER_SECONDS
+            self._report_due_at = now + REPORTED_AFTER_SECONDS
         self._unreported.append((message, outcome))
 
     def report(self, *, now: float) -> None:

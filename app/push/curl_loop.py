@@ -9,8 +9,8 @@ from collections import deque
 from app.push.curl_addresses import AddressBook, Known, Name
 from app.push.curl_connections import Connections
 from app.push.curl_failure import outcome_of_failure, was_not_processed
-from app.push.curl_flight import FIRST_IN_FLIGHT_PER_HOST, Flight, Host
-from app.push.curl_job import Job
+from app.push.curl_flight import Flight, Host
+from app.push.curl_job import REPORTED_AFTER_SECONDS, Job
 from app.push.curl_library import pycurl
 from app.push.curl_request import CurlRequest, Preparation
 from app.push.curl_transfer import Transfer
@@ -80,6 +80,8 @@ class CurlLoop:
     def _wait_seconds(self, begun: int) -> float:
         if begun == _BURST:
             return 0.0
+        if any(job.has_unreported for job in self._jobs):
+            return REPORTED_AFTER_SECONDS
         if self._jobs or self._flight:
             return self._look_every_seconds
         return _LONGEST_WAIT_SECONDS
@@ -164,17 +166,23 @@ class CurlLoop:
         assert target is not None
         host = self._flight.host((target.host, target.port))
         if code == 0 or transfer.has_answered:
-            if host.limit == FIRST_IN_FLIGHT_PER_HOST:
-                host.learn(is_http2=transfer.is_http2)
-            outcome = outcome_of_answer(transfer, seconds=now - transfer.began_at)
+            self._flight.note_answer(transfer, now=now)
+            host.answered(is_http2=transfer.is_http2)
+            try:
+                outcome = outcome_of_answer(transfer, seconds=now - transfer.began_at)
+            except Exception as error:
+                outcome = outcome_of_error(error)
             self._settle(self._flight.end(transfer), outcome, now)
             return
-        may_repeat = was_not_processed(code, words, transfer, is_http1=host.is_http1)
-        outcome = outcome_of_failure(code, transfer)
+        is_kept = self._flight.is_on_kept_connection(transfer)
+        may_repeat = was_not_processed(code, words, transfer, is_kept=is_kept, is_http1=host.is_http1)
+        outcome = outcome_of_failure(code, words, transfer)
+        began_at = transfer.began_at
         request = self._flight.end(transfer)
         job: Job = request.owner
         if may_repeat and request.repeats < _MAX_REPEATS and not job.is_abandoned:
             request.repeats += 1
+            host.refused(began_at=began_at, now=now)
             self._again.append(request)
             return
         self._settle(request, outcome, now)

@@ -92,12 +92,9 @@ class Transfer:
         return self.began_at + seconds if seconds > 0 else None
 
     @property
-    def is_connected(self) -> bool:
-        return float(self.curl.getinfo(pycurl.CONNECT_TIME)) > 0
-
-    @property
-    def is_on_kept_connection(self) -> bool:
-        return int(self.curl.getinfo(pycurl.NUM_CONNECTS)) == 0
+    def connection(self) -> int:
+        """The number of the connection it is, or was, on; negative when there was none."""
+        return int(self.curl.getinfo(pycurl.CONN_ID))
 
     @property
     def is_http2(self) -> bool:
@@ -157,7 +154,10 @@ class Transfer:
         family, kind, protocol, (ip, port, *_) = address
         if not self._may_connect(ip, port):
             return pycurl.SOCKET_BAD
-        opened = socket.socket(family, kind, protocol)
+        try:
+            opened = socket.socket(family, kind, protocol)
+        except OSError:  # no more files may be opened
+            return pycurl.SOCKET_BAD
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: a peer that is gone without a word is noticed
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MILLISECONDS)
         return opened

@@ -23,6 +23,7 @@ from app.simulator.exchange import KEPT_BODY_BYTES, Ending, Handler, Reaction, R
 from app.simulator.http1 import ENDLESS_CHUNK, ENDLESS_PAUSE_SECONDS, GARBAGE
 
 _WINDOW_BYTES = 8 * 1024 * 1024
+_NO_LIMIT = 2**31 - 1
 _CONFIG = H2Configuration(
     client_side=False,
     header_encoding=None,
@@ -30,6 +31,14 @@ _CONFIG = H2Configuration(
     validate_outbound_headers=False,  # ours are right, but for those a test scripts
     normalize_outbound_headers=False,
 )
+
+
+def _settings(max_concurrent_streams: int) -> Settings:
+    values = {
+        SettingCodes.MAX_CONCURRENT_STREAMS: max_concurrent_streams,
+        SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW_BYTES,
+    }
+    return Settings(client=False, initial_values=values)
 
 
 @dataclass(slots=True)
@@ -59,15 +68,13 @@ class Http2Wire:
         self._unacknowledged = 0
         self._writable = True
         self._cut = False
+        self._max_concurrent_streams = max_concurrent_streams
         self._connection = H2Connection(_CONFIG)
-        self._connection.local_settings = Settings(
-            client=False,
-            initial_values={
-                SettingCodes.MAX_CONCURRENT_STREAMS: max_concurrent_streams,
-                SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW_BYTES,
-            },
-        )
+        self._connection.local_settings = _settings(max_concurrent_streams)
         self._connection.initiate_connection()
+        # h2 would end the connection over a stream too many. As servers do, we refuse the stream instead: the
+        # client may not have read our settings yet.
+        self._connection.local_settings = _settings(_NO_LIMIT)
         self._connection.increment_flow_control_window(_WINDOW_BYTES - 65_535)
         self._flush()
 
@@ -111,6 +118,9 @@ class Http2Wire:
     def _begin(self, event: RequestReceived) -> None:
         if self._last_accepted is not None:
             return  # sent before our GOAWAY was read: never looked at, so the client may send it again
+        if len(self._streams) >= self._max_concurrent_streams:
+            self._connection.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+            return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers or ()}
         stream = _Stream(
             Request(

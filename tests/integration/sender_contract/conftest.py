@@ -1,17 +1,23 @@
 """The senders under test: each test of this package runs once for every kind."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.push.curl_sender import CurlSender
 from app.push.endpoint import EndpointPolicy
 from app.push.factory import create_sender
+from app.push.pywebpush_sender import PywebpushSender
 from app.push.sender import Sender, Timeouts
+from app.push.vapid import VapidSigner
 from app.simulator import Browser, Simulator
 from tests.integration.sender_contract.sending import MakeSender, subscribed
 
-SENDERS = ("curl", "pywebpush")
+ADAPTERS: dict[str, Callable[..., Sender]] = {"curl": CurlSender, "pywebpush": PywebpushSender}
+SENDERS = tuple(ADAPTERS)
+IMPATIENT = Timeouts(connect_seconds=2.0, read_seconds=0.3, answer_seconds=0.4, body_seconds=0.2)
 
 
 @pytest.fixture(params=SENDERS)
@@ -30,6 +36,26 @@ def make_sender(request: pytest.FixtureRequest, push_ca_file: Path) -> Iterator[
         return sender
 
     yield make
+    for sender in made:
+        sender.close()
+
+
+@pytest.fixture(params=SENDERS)
+def build(request: pytest.FixtureRequest) -> Iterator[Callable[..., Sender]]:
+    """Make the adapter itself, to give it a resolver or a signer: `build(resolve_host=...)`."""
+    made: list[Sender] = []
+
+    def build(*, timeouts: Timeouts = IMPATIENT, signer: VapidSigner | None = None, **options: Any) -> Sender:
+        sender = ADAPTERS[request.param](
+            policy=EndpointPolicy(allow_loopback=True),
+            signer=signer or VapidSigner("mailto:push@example.com"),
+            timeouts=timeouts,
+            **options,
+        )
+        made.append(sender)
+        return sender
+
+    yield build
     for sender in made:
         sender.close()
 
