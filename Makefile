@@ -34,7 +34,8 @@ drill: $(INSTALLED) ## Kill it, stop its database, set its clocks wrong: nobody 
 	@$(BIN)/python -m pytest tests/drill -q
 
 bench: $(INSTALLED) ## Measure deliveries beside peers in the same run (loopback only)
-	@exec $(BIN)/python -m tests.benchmark.sender
+	@$(BIN)/python -m tests.benchmark.sender
+	@exec $(BIN)/python -W ignore -m tests.benchmark.pipeline
 
 clean: ## Remove the virtual environment and caches; .data/ stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,151 +5,78 @@ nothing, in a process of its own on loopback over TLS. Trust the CPU column and 
 """
 
 import argparse
-import multiprocessing
-import os
 import platform
-import secrets
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
-from multiprocessing.connection import Connection
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pywebpush import webpush
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from app.push.endpoint import EndpointPolicy
 from app.push.factory import create_sender
-from app.push.keys import VapidKey, encode_base64url
+from app.push.keys import VapidKey
 from app.push.message import PushMessage
 from app.push.outcome import Verdict
-from app.simulator.serving import Serving, serve
+from tests.benchmark.peers import (
+    PAYLOAD,
+    SUBJECT,
+    Cost,
+    Sink,
+    Subscriber,
+    ecdh_us,
+    make_subscribers,
+    measured,
+    sink,
+    webpush_loop,
+)
 
 SENDERS = ("curl", "pywebpush")
-SUBJECT = "mailto:push@example.com"
-PAYLOAD = b'{"title": "New Blog Post", "body": "Check out the latest article", "url": "/blog/latest-post"}'
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a run of deliveries took in this process."""
-
-    deliveries: int
-    wall_seconds: float
-    cpu_seconds: float
-
-    @property
-    def rate(self) -> float:
-        return self.deliveries / self.wall_seconds
-
-    @property
-    def cpu_us(self) -> float:
-        return self.cpu_seconds * 1e6 / self.deliveries
 
 
 def main() -> None:
     options = _options()
     console = Console()
-    with tempfile.TemporaryDirectory() as ca_dir, _sink(Path(ca_dir)) as sink:
-        messages = _messages(sink.url, options.count)
+    with tempfile.TemporaryDirectory() as ca_dir, sink(Path(ca_dir)) as push_service:
+        subscribers, vapid_key = make_subscribers(push_service, options.count), VapidKey.generate()
+        messages = _messages(subscribers, vapid_key)
         competitors: dict[str, Callable[[], Cost]] = {
-            "pywebpush webpush() in a loop": partial(_loop, messages[: options.count // 10]),
-            **{f"our sender: {kind}": partial(_send, kind, messages, sink) for kind in SENDERS},
+            "pywebpush webpush() in a loop": partial(webpush_loop, subscribers[: options.count // 10], vapid_key),
+            **{f"our sender: {kind}": partial(_send, kind, messages, push_service) for kind in SENDERS},
         }
         costs: dict[str, list[Cost]] = {name: [] for name in competitors}
         for _round in range(options.rounds):
             for name, compete in competitors.items():
                 costs[name].append(compete())
-        console.print(_table(costs, ecdh_us=_ecdh_us()))
+        console.print(_table(costs, ecdh_us=ecdh_us()))
 
 
-def _send(kind: str, messages: list[PushMessage], sink: Serving) -> Cost:
+def _send(kind: str, messages: list[PushMessage], push_service: Sink) -> Cost:
     policy = EndpointPolicy(allow_loopback=True)
-    sender = create_sender(kind, policy=policy, subject=SUBJECT, ca_file=sink.ca_file)
-    with _measured(len(messages)) as measured:
+    sender = create_sender(kind, policy=policy, subject=SUBJECT, ca_file=push_service.ca_file)
+    with measured(len(messages)) as cost:
         verdicts = [outcome.verdict for pairs in sender.send(messages) for _message, outcome in pairs]
     sender.close()
     assert verdicts == [Verdict.ACCEPTED] * len(messages)
-    return measured()
+    return cost()
 
 
-def _loop(messages: list[PushMessage]) -> Cost:
-    with _measured(len(messages)) as measured:
-        for message in messages:
-            webpush(
-                {"endpoint": message.endpoint, "keys": {"p256dh": message.p256dh, "auth": message.auth}},
-                data=message.payload,
-                vapid_private_key=message.vapid_key.export_private(),
-                vapid_claims={"sub": SUBJECT},
-                ttl=message.ttl_seconds,
-            )
-    return measured()
-
-
-@contextmanager
-def _measured(deliveries: int) -> Iterator[Callable[[], Cost]]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    yield lambda: Cost(deliveries, *took)
-    took = (time.perf_counter() - wall, time.process_time() - cpu)
-
-
-@contextmanager
-def _sink(ca_dir: Path) -> Iterator[Serving]:
-    spawn = multiprocessing.get_context("spawn")
-    here, there = spawn.Pipe()
-    process = spawn.Process(target=_serve_sink, args=(ca_dir, there), daemon=True)
-    process.start()
-    serving: Serving = here.recv()
-    # webpush() makes a session for each message; only the environment reaches it. Our senders ignore this.
-    os.environ["REQUESTS_CA_BUNDLE"] = str(serving.ca_file)
-    try:
-        yield serving
-    finally:
-        process.terminate()
-        process.join()
-
-
-def _serve_sink(ca_dir: Path, parent: Connection) -> None:
-    serve("127.0.0.1", 0, tls=True, ca_dir=ca_dir, checks="none", ready=parent.send)
-
-
-def _messages(url: str, count: int) -> list[PushMessage]:
-    vapid_key = VapidKey.generate()
+def _messages(subscribers: list[Subscriber], vapid_key: VapidKey) -> list[PushMessage]:
     return [
         PushMessage(
-            endpoint=f"{url}/fcm/{secrets.token_urlsafe(100)}",
-            p256dh=_p256dh(),
-            auth=encode_base64url(secrets.token_bytes(16)),
+            endpoint=subscriber.endpoint,
+            p256dh=subscriber.p256dh,
+            auth=subscriber.auth,
             payload=PAYLOAD,
             vapid_key=vapid_key,
             ttl_seconds=3600,
         )
-        for _ in range(count)
+        for subscriber in subscribers
     ]
-
-
-def _p256dh() -> str:
-    public_key = ec.generate_private_key(ec.SECP256R1()).public_key()
-    return encode_base64url(public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
-
-
-def _ecdh_us(times: int = 2000) -> float:
-    """Return the time of one ECDH on this core, the unit in which our goals are written."""
-    private_key, peer = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    public_key = peer.public_key()
-    began = time.process_time()
-    for _ in range(times):
-        private_key.exchange(ec.ECDH(), public_key)
-    return (time.process_time() - began) * 1e6 / times
 
 
 def _table(costs: dict[str, list[Cost]], *, ecdh_us: float) -> Table:
