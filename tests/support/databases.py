@@ -38,8 +38,12 @@ def create_database(server_url: str, name: str, *, template: str = "template0") 
     """Create a database as a copy of the template, to which nobody may be connected, and return its URL."""
     with closing(psycopg2.connect(sibling_url(server_url, "postgres"))) as connection:
         connection.autocommit = True
+        # PostgreSQL 14 has no other way; later ones copy through the WAL, which costs twice as much for so little.
+        strategy = SQL("STRATEGY file_copy" if connection.server_version >= 150_000 else "")
         with connection.cursor() as cursor:
-            cursor.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(template)))
+            cursor.execute(
+                SQL("CREATE DATABASE {} TEMPLATE {} {}").format(Identifier(name), Identifier(template), strategy)
+            )
     return sibling_url(server_url, name)
 
 
