@@ -82,11 +82,14 @@ class DeliveryLoop:
         """Release what is scheduled, plan a page, call the runners. True when there may be more to do at once."""
         with transaction(self._pipeline.sessions) as session:
             has_released = schedule.release_due(session) > 0
+            is_one_to_plan = plan.next_to_plan(session) is not None
             is_a_batch_due = claim.next_due(session) is not None
-        has_planned = self._plan_a_page()
-        if has_planned or is_a_batch_due:
-            self._calls.call()
         self._outage.has_ended()
+        if is_a_batch_due:
+            self._calls.call()
+        has_planned = is_one_to_plan and self._plan_a_page()
+        if has_planned:
+            self._calls.call()
         return has_released or has_planned
 
     def _seconds_to_wait(self) -> float:
@@ -108,9 +111,9 @@ class DeliveryLoop:
         try:
             return step()
         except PASSING_ERRORS as error:
-            self._outage.has_begun(error=type(error).__name__)
+            self._outage.has_begun("worker waits for the database", error=type(error).__name__)
         except ProgrammingError:
-            self._outage.has_begun(hint="is it migrated? Run alembic upgrade head")
+            self._outage.has_begun("worker waits for the tables", hint="run alembic upgrade head")
         except Exception:
             log.exception("worker failed")
         self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
@@ -163,20 +166,20 @@ class _Calls:
 
 
 class _Outage:
-    """Says once that the database cannot be used, and once that it can be again, however many threads notice."""
+    """Says once why the database cannot be used, and once that it can be again, however many threads notice."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._is_on = False
+        self._event: str | None = None
 
-    def has_begun(self, **why: str) -> None:
+    def has_begun(self, event: str, **why: str) -> None:
         with self._lock:
-            is_news, self._is_on = not self._is_on, True
+            is_news, self._event = self._event != event, event
         if is_news:
-            log.warning("worker waits for the database", **why)
+            log.warning(event, **why)
 
     def has_ended(self) -> None:
         with self._lock:
-            is_news, self._is_on = self._is_on, False
+            is_news, self._event = self._event is not None, None
         if is_news:
             log.info("worker goes on: the database is back")
