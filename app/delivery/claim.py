@@ -142,9 +142,10 @@ def renew(session: Session, work: Work) -> bool:
         .returning(Notification.state)
         .execution_options(synchronize_session=False)
     ).scalar_one_or_none()
-    if state == NotificationState.CANCELLED:
+    is_held = state not in {None, NotificationState.CANCELLED}
+    if not is_held:
         cancel.hasten_if_cancelled(session, work.notification.id)
-    return state not in {None, NotificationState.CANCELLED}
+    return is_held
 
 
 def close(session: Session, work: Work, *, give_back: bool = False) -> None:
@@ -162,10 +163,9 @@ def close(session: Session, work: Work, *, give_back: bool = False) -> None:
         .values(lease_token=None, leased_until=None, **values)
         .returning(DeliveryBatch.id)
     )
-    if ended.scalar_one_or_none() is None:
-        return
-    if not give_back:
+    if ended.scalar_one_or_none() is not None and not give_back:
         finish_if_done(session, work.notification.id)
+    # Also when the lease was lost: retries may have been planned in this transaction.
     cancel.hasten_if_cancelled(session, work.notification.id)
 
 
@@ -187,7 +187,10 @@ def put_off(session: Session, batch_id: UUID, *, lease_token: UUID | None) -> No
         update(DeliveryBatch)
         .where(
             DeliveryBatch.id == batch_id,
-            or_(DeliveryBatch.state == BatchState.READY, DeliveryBatch.lease_token == lease_token),
+            or_(
+                DeliveryBatch.state == BatchState.READY,
+                and_(DeliveryBatch.state == BatchState.LEASED, DeliveryBatch.lease_token == lease_token),
+            ),
         )
         .values(
             state=BatchState.READY,

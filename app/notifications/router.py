@@ -27,7 +27,7 @@ from app.notifications.schemas import (
 from app.web.auth import CallerDep, CallerKind, ServiceDep
 from app.web.deps import SessionDep, SessionsDep, SettingsDep
 from app.web.pagination import MAX_LIMIT, PageDep
-from app.web.problems import problem_responses
+from app.web.problems import RETRY_AFTER, problem_responses
 from app.web.rate_limit import limited
 from app.web.routing import api_router
 from app.web.send_headers import (
@@ -128,7 +128,8 @@ _SEND_ANSWERS = {
             **_REPLAYED,
         },
     },
-    **problem_responses(400, 401, 403, 409, 412, 413, 415, 422, 429, 503),
+    **problem_responses(400, 401, 403, 412, 413, 415, 422, 429, 503),
+    409: {**problem_responses(409)[409], "headers": RETRY_AFTER},
 }
 _READ_ANSWERS = problem_responses(401, 403, 404, 422, 503)
 

@@ -22,6 +22,7 @@ from app.web.routing import allowed_methods
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5  # what a 503 asks for when nobody knows better
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}}}
 MAX_LISTED_ERRORS = 20
 MAX_POINTER_LENGTH = 200
 
@@ -74,8 +75,7 @@ def _described(status: int) -> dict[str, Any]:
         "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     if status in {429, 503}:
-        seconds = {"type": "integer", "minimum": 0}
-        description["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": seconds}}
+        description["headers"] = RETRY_AFTER
     return description
 
 

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import event, func, select, update
@@ -180,6 +181,21 @@ def test_a_retry_planned_after_it_was_cancelled_does_not_wait_for_its_time(pipel
         claim.close(session, work)
 
     assert open_batches_are_due(pipeline.sessions) == [True, True]
+
+
+def test_nor_does_one_planned_by_a_worker_that_had_lost_its_lease(pipeline, notification_id):
+    first, _ = batch_ids(pipeline.sessions, notification_id)
+    work = take(pipeline.sessions, first)
+    cancel_it(pipeline.sessions, notification_id)
+
+    with transaction(pipeline.sessions) as session:
+        stale = replace(work, lease_token=uuid4())
+        record.write(
+            session, stale, [(each, replace(UNAVAILABLE, retry_after_seconds=600)) for each in work.recipients]
+        )
+        assert not claim.renew(session, stale)
+
+    assert open_batches_are_due(pipeline.sessions) == [True, True, True]
 
 
 def test_a_batch_that_could_not_be_run_waits_no_longer_than_a_moment_once_cancelled(pipeline, notification_id):

@@ -160,6 +160,7 @@ def test_a_page_of_an_allowed_origin_can_read_answers_and_problems(edge: EdgeFac
     assert response.headers["access-control-allow-origin"] == PAGE
     assert "Retry-After" in response.headers["access-control-expose-headers"]
     assert "X-RateLimit-Remaining" in response.headers["access-control-expose-headers"]
+    assert "Idempotency-Replayed" in response.headers["access-control-expose-headers"]
     assert "access-control-allow-credentials" not in response.headers
 
 

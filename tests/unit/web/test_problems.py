@@ -76,6 +76,7 @@ def parcels(edge: EdgeFactory) -> TestClient:
         (errors.Forbidden("Not yours."), 403, "forbidden"),
         (errors.NotFound("No such parcel."), 404, "not-found"),
         (errors.Conflict("Already sent."), 409, "conflict"),
+        (errors.PreconditionFailed("Too late."), 412, "precondition-failed"),
         (errors.RateLimited("Slow down.", retry_after_seconds=7), 429, "rate-limited"),
         (errors.Unavailable("Come back."), 503, "unavailable"),
     ],
@@ -118,6 +119,17 @@ def test_a_429_says_when_to_come_back(edge: EdgeFactory) -> None:
     response = edge(_raising(errors.RateLimited("Slow down.", retry_after_seconds=7))).get("/fault/")
 
     assert response.headers["retry-after"] == "7"
+
+
+def test_so_does_any_error_that_knows_and_no_other(edge: EdgeFactory) -> None:
+    class StillBusy(errors.Conflict):
+        retry_after_seconds = 3
+
+    busy = edge(_raising(StillBusy("Wait."))).get("/fault/")
+    never = edge(_raising(errors.Conflict("Never."))).get("/fault/")
+
+    assert (busy.status_code, busy.headers["retry-after"]) == (409, "3")
+    assert "retry-after" not in never.headers
 
 
 @pytest.mark.parametrize(
