@@ -10,15 +10,17 @@ from app.models import BatchState, DeliveryBatch, Notification, NotificationStat
 _ENDING = (NotificationState.SENDING, NotificationState.CANCELLED)
 
 
-def finish_if_done(session: Session, notification_id: UUID) -> None:
+def finish_if_done(session: Session, notification_id: UUID) -> NotificationState:
     """Mark the notification sent once its last batch is closed; a cancelled one is only finished then.
+
+    Return the state that it had.
 
     Takes the row's lock first: of two workers closing the last two batches at once, the later one sees both
     closed.
     """
-    session.execute(
-        select(Notification.id).where(Notification.id == notification_id).with_for_update(key_share=True)
-    )
+    state = session.scalars(
+        select(Notification.state).where(Notification.id == notification_id).with_for_update(key_share=True)
+    ).one()
     has_open_batch = exists().where(
         DeliveryBatch.notification_id == notification_id, DeliveryBatch.state != BatchState.CLOSED
     )
@@ -37,6 +39,7 @@ def finish_if_done(session: Session, notification_id: UUID) -> None:
             finished_at=func.now(),
         )
     )
+    return state
 
 
 def is_everybody_tried(session: Session, notification_id: UUID) -> bool:

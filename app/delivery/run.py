@@ -55,6 +55,14 @@ class Pipeline:
         return Bell(self.sessions)
 
 
+def run_next(pipeline: Pipeline, *, stop: Callable[[], bool] = never) -> bool:
+    """Run a batch that is due, as run_batch does. False when there is none.
+
+    Raises as run_batch does, and when the database cannot be asked.
+    """
+    return _run(pipeline, claim.next_due, stop=stop) is not None
+
+
 def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = never) -> BatchReport:
     """Send a batch's pending deliveries and record what came of each.
 
@@ -62,13 +70,27 @@ def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = 
     empty report means that another worker has the batch, that nobody in it was left to send to, or that it could
     not be run and is put off. Raises only when not even that could be written: then its lease has to run out.
     """
-    work = None
+    return _run(pipeline, lambda _session: batch_id, stop=stop) or BatchReport()
+
+
+def _run(
+    pipeline: Pipeline, choose: Callable[[Session], UUID | None], *, stop: Callable[[], bool]
+) -> BatchReport | None:
+    """Run the batch that `choose` names, or return None when it names none."""
+    batch_id = work = None
     claimed_at = time.monotonic()
     try:
         with transaction(pipeline.sessions) as session:
-            work = claim.take(session, batch_id)
-        return BatchReport() if work is None else _deliver(pipeline, work, claimed_at=claimed_at, stop=stop)
+            batch_id = choose(session)
+            if batch_id is None:
+                return None
+            claimed = claim.take(session, batch_id)
+            key_pairs = _key_pairs(session, pipeline.keyring, claimed)
+        work = claimed
+        return BatchReport() if work is None else _deliver(pipeline, work, key_pairs, claimed_at, stop=stop)
     except Exception as error:
+        if batch_id is None:
+            raise
         say = log.warning if isinstance(error, (*PASSING_ERRORS, Unavailable)) else log.exception
         say("batch put off", batch=str(batch_id), error=type(error).__name__)
         with transaction(pipeline.sessions) as session:
@@ -76,10 +98,21 @@ def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = 
         return BatchReport()
 
 
-def _deliver(pipeline: Pipeline, work: Work, *, claimed_at: float, stop: Callable[[], bool]) -> BatchReport:
-    with transaction(pipeline.sessions) as session:
-        key_ids = {each.vapid_key_id for each in work.recipients}
-        key_pairs = pipeline.keyring.key_pairs(session, {UUID(key_id) for key_id in key_ids})
+def _key_pairs(session: Session, keyring: Keyring, work: Work | None) -> dict[str, VapidKey]:
+    """Return the VAPID keys of a claimed batch by their id as text. Raises CannotUnseal."""
+    key_ids = {recipient.vapid_key_id for recipient in work.recipients} if work else ()
+    found = keyring.key_pairs(session, {UUID(key_id) for key_id in key_ids})
+    return {str(key_id): key_pair for key_id, key_pair in found.items()}
+
+
+def _deliver(
+    pipeline: Pipeline,
+    work: Work,
+    key_pairs: Mapping[str, VapidKey],
+    claimed_at: float,
+    *,
+    stop: Callable[[], bool],
+) -> BatchReport:
     messages = _messages(work, pipeline, key_pairs, claimed_at=claimed_at)
     writer = _Writer(pipeline.sessions, work)
     try:
@@ -167,20 +200,19 @@ def _measure(service: str, outcomes: list[Outcome]) -> None:
 
 
 def _messages(
-    work: Work, pipeline: Pipeline, key_pairs: Mapping[UUID, VapidKey], *, claimed_at: float
+    work: Work, pipeline: Pipeline, key_pairs: Mapping[str, VapidKey], *, claimed_at: float
 ) -> list[PushMessage]:
     """Return what is to be posted. `claimed_at` is when this process began to claim, on its monotonic clock."""
     notification = work.notification
     payload = payload_of(notification, pipeline.urls)
     urgency, topic, ttl_seconds = Urgency(notification.urgency), topic_of(notification), notification.ttl_seconds
-    vapid_keys = {str(key_id): key for key_id, key in key_pairs.items()}
     return [
         PushMessage(
             endpoint=endpoint,
             p256dh=p256dh,
             auth=auth,
             payload=payload,
-            vapid_key=vapid_keys[vapid_key_id],
+            vapid_key=key_pairs[vapid_key_id],
             ttl_seconds=ttl_seconds,
             urgency=urgency,
             topic=topic,
