@@ -39,7 +39,7 @@ def pipeline(sessions: SessionFactory, push_ca_file: Path) -> Iterator[Pipeline]
     with transaction(sessions) as session:
         keyring.synchronise(session, None)
     sender = create_sender(
-        "pywebpush",
+        "curl",
         policy=EndpointPolicy(allow_loopback=True),
         subject="mailto:tests@example.com",
         ca_file=push_ca_file,
