@@ -36,6 +36,8 @@ def _forget_the_environment() -> None:
         if name.upper() in ours or name.startswith("PG"):  # libpq reads PGHOST and the like
             del os.environ[name]
     os.environ["DATA_DIR"] = str(DATA_DIR)
+    # Else every one of the many processes that tests start compiles all of the app for itself.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     Settings.model_config["env_file"] = None
 
 
