@@ -6,10 +6,12 @@ __all__ = ["is_available", "pycurl"]
 
 _KEY_LOG = "SSLKEYLOGFILE"
 
-# libcurl looks for this variable once, when it is loaded, and would write the secrets of every connection there.
+# libcurl looks for this variable once, with its first handle, and would write the secrets of every connection there.
 _key_log = os.environ.pop(_KEY_LOG, None)
 try:
     import pycurl
+
+    pycurl.Curl().close()
 except ImportError:
     pycurl = None
 finally:

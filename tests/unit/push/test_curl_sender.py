@@ -1,0 +1,198 @@
+"""What only this adapter has; the rest is the contract of every sender, in tests/integration/sender_contract."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from app.push import curl_loop, curl_transfer
+from app.push.address import CheckedAddress
+from app.push.curl_library import pycurl
+from app.push.curl_sender import CurlSender
+from app.push.endpoint import EndpointPolicy
+from app.push.outcome import Reason, Verdict
+from app.push.sender import Timeouts
+from app.push.vapid import VapidSigner
+from app.simulator import Simulator
+from tests.integration.sender_contract.raw_server import OK, answering, serving
+from tests.integration.sender_contract.sending import message_to, outcome_of, outcomes_of, subscribed
+from tests.unit.push.builders import a_message
+
+WAIT_SECONDS = 10.0
+
+
+@pytest.fixture
+def sender(push_ca_file: Path) -> Iterator[CurlSender]:
+    sender = CurlSender(
+        policy=EndpointPolicy(allow_loopback=True, extra_hosts=frozenset({"nowhere.example.net"})),
+        signer=VapidSigner("mailto:push@example.com"),
+        ca_file=push_ca_file,
+        timeouts=Timeouts(connect_seconds=2.0, read_seconds=2.0, answer_seconds=2.0),
+    )
+    yield sender
+    sender.close()
+
+
+def test_messages_travel_over_http2_on_few_connections(sender: CurlSender, push_service: Simulator) -> None:
+    browsers = [subscribed(push_service) for _ in range(300)]
+
+    outcomes_of(sender, [message_to(browser) for browser in browsers])
+
+    assert {browser.posts[0].http_version for browser in browsers} == {"2"}
+    assert push_service.counts.connections <= 8
+
+
+@pytest.mark.parametrize("is_warm", [False, True])
+def test_what_may_have_arrived_is_not_sent_again(
+    sender: CurlSender, push_service: Simulator, is_warm: bool
+) -> None:
+    if is_warm:
+        outcomes_of(sender, [message_to(subscribed(push_service)) for _ in range(10)])
+    push_service.drops_connection(every=40, times=1, delivers=True)
+    browsers = [subscribed(push_service) for _ in range(120)]
+
+    outcomes = outcomes_of(sender, [message_to(browser) for browser in browsers])
+
+    assert {outcome.reason for outcome in outcomes} == {Reason.ACCEPTED, Reason.CONNECTION_BROKEN}
+    assert max(len(browser.posts) for browser in browsers) == 1
+
+
+def test_no_socket_is_opened_to_an_address_that_was_not_checked(
+    sender: CurlSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = curl_transfer.Transfer.load
+
+    def load_another(self: curl_transfer.Transfer, *args: object, **kwargs: object) -> None:
+        told(self, *args, **kwargs)  # type: ignore[arg-type]
+        self.curl.setopt(pycurl.RESOLVE, [f"+localhost:{server.port}:127.0.0.1"])
+
+    def resolve_elsewhere(host: str, port: int) -> Sequence[CheckedAddress]:
+        return [CheckedAddress(host, port, "127.0.0.2")]
+
+    with serving(answering(OK)) as server:
+        monkeypatch.setattr(curl_transfer.Transfer, "load", load_another)
+        strict = CurlSender(
+            policy=EndpointPolicy(allow_loopback=True),
+            signer=VapidSigner("mailto:push@example.com"),
+            resolve_host=resolve_elsewhere,
+        )
+        outcome = outcome_of(strict, a_message(f"http://localhost:{server.port}/push/1"))
+        strict.close()
+
+        assert outcome.reason is Reason.CONNECTION_FAILED
+        assert server.connections == 0
+
+
+def test_a_thread_that_dies_leaves_nobody_waiting_and_the_next_send_has_another(
+    sender: CurlSender, push_service: Simulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    turns = curl_loop.CurlLoop.turn
+
+    def die(loop: curl_loop.CurlLoop) -> None:
+        turns(loop)
+        raise MemoryError(browsers[0].endpoint)
+
+    browsers = [subscribed(push_service) for _ in range(100)]
+    monkeypatch.setattr(curl_loop.CurlLoop, "turn", die)
+    outcomes = outcomes_of(sender, [message_to(browser) for browser in browsers])
+    monkeypatch.undo()
+    later = outcome_of(sender, message_to(browsers[0]))
+
+    assert {(outcome.verdict, outcome.reason) for outcome in outcomes} == {(Verdict.RETRY, Reason.INTERNAL_ERROR)}
+    assert later.verdict is Verdict.ACCEPTED
+    assert "MemoryError" in caplog.text
+    assert browsers[0].endpoint not in caplog.text
+
+
+def test_what_stop_raises_reaches_its_caller_and_nobody_else(sender: CurlSender, push_service: Simulator) -> None:
+    browser = subscribed(push_service)
+
+    def stop() -> bool:
+        raise LookupError("no such batch")
+
+    with pytest.raises(LookupError, match="no such batch"):
+        list(sender.send([message_to(browser)], stop=stop))
+
+    assert outcome_of(sender, message_to(browser)).verdict is Verdict.ACCEPTED
+
+
+def test_closing_from_another_thread_lets_a_send_end_with_what_was_in_flight(
+    sender: CurlSender, push_service: Simulator
+) -> None:
+    push_service.delays(0.2)
+    messages = [message_to(subscribed(push_service)) for _ in range(300)]
+    answered = []
+    sending = sender.send(messages)
+    closer = threading.Thread(target=sender.close)
+
+    assert push_service.counts.posts == 0
+    first = threading.Thread(target=lambda: answered.extend(next(sending)))
+    first.start()
+    push_service.wait_until(lambda counts: counts.posts > 0)
+    closer.start()
+    first.join(WAIT_SECONDS)
+    answered.extend(pair for pairs in sending for pair in pairs)
+    closer.join(WAIT_SECONDS)
+
+    assert not closer.is_alive()
+    assert {outcome.verdict for _message, outcome in answered} == {Verdict.ACCEPTED}
+    assert len(answered) == push_service.counts.posts < 300
+
+
+def test_a_name_that_is_not_known_yet_holds_up_no_other(sender: CurlSender, push_service: Simulator) -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def resolve_slowly(host: str, port: int) -> Sequence[CheckedAddress]:
+        if host == "nowhere.example.net":
+            asked.set()
+            assert over.wait(WAIT_SECONDS)
+            raise OSError("nobody knows it")
+        return [CheckedAddress(host, port, host)]
+
+    sender._resolve = resolve_slowly
+    lost = message_to(subscribed(push_service), endpoint="https://nowhere.example.net/push/1")
+    found = message_to(subscribed(push_service))
+    order = []
+
+    for pairs in sender.send([lost, found]):
+        order += [message for message, _outcome in pairs]
+        if order:
+            over.set()
+
+    assert asked.is_set()
+    assert order == [found, lost]
+
+
+def test_the_secrets_of_tls_are_written_nowhere(
+    push_service: Simulator, push_ca_file: Path, tmp_path: Path
+) -> None:
+    key_log = tmp_path / "keys.log"
+    browser = subscribed(push_service)
+    program = f"""
+from pathlib import Path
+from app.push.endpoint import EndpointPolicy
+from app.push.factory import create_sender
+from app.push.keys import VapidKey
+from app.push.message import PushMessage
+import os
+sender = create_sender("curl", policy=EndpointPolicy(allow_loopback=True), subject="mailto:push@example.com",
+                       ca_file=Path({str(push_ca_file)!r}))
+keys = {browser.subscription["keys"]!r}
+message = PushMessage({browser.endpoint!r}, keys["p256dh"], keys["auth"], b"x", VapidKey.generate(), 60)
+print([outcome.status_code for pairs in sender.send([message]) for _message, outcome in pairs])
+print(type(sender).__name__, "SSLKEYLOGFILE" in os.environ)
+sender.close()
+"""
+
+    environment = {**os.environ, "SSLKEYLOGFILE": str(key_log)}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert ran.stdout.split() == ["[403]", "CurlSender", "True"]
+    # requests opens the file when it is imported, and writes nothing of ours.
+    assert not key_log.exists() or "SECRET" not in key_log.read_text()
