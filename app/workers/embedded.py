@@ -71,18 +71,21 @@ class EmbeddedWorkers:
     def _lead_if_possible(self) -> None:
         while not self._stopping.is_set():
             try:
-                leads = self._leader.leads(self._sessions)
+                self._start_or_stop_workers()
             except SQLAlchemyError:
                 # Nobody can lead now. The workers there are wait for the database themselves.
                 pass
-            else:
-                if leads:
-                    self._start_workers()
-                else:
-                    self._stop_workers()
+            except Exception:
+                log.exception("workers not looked after")
             self._stopping.wait(LOOK_EVERY_SECONDS)
         self._stop_workers()
         self._leader.resign()
+
+    def _start_or_stop_workers(self) -> None:
+        if self._leader.leads(self._sessions):
+            self._start_workers()
+        else:
+            self._stop_workers()
 
     def _start_workers(self) -> None:
         with self._lock:

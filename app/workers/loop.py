@@ -73,9 +73,13 @@ class DeliveryLoop:
     def _look_out(self) -> None:
         assert self._listener is not None
         while not self._stopping.is_set():
-            is_busy = self._guarded(self._look)
-            if is_busy or self._listener.wait(self._seconds_to_wait()):
+            looked_at = time.monotonic()
+            if self._guarded(self._look):
                 self._active_at = time.monotonic()
+            elif self._listener.wait(self._seconds_to_wait()):
+                self._active_at = time.monotonic()
+                # Rings that come thick and fast are heard as one.
+                self._stopping.wait(max(0.0, looked_at + LOOK_AT_MOST_EVERY_SECONDS - self._active_at))
         self._listener.close()
 
     def _look(self) -> bool:

@@ -195,8 +195,7 @@ def test_a_database_without_tables_is_waited_for(empty_database_url, monkeypatch
 
 
 def test_a_ring_wakes_it(pipeline, subscribe, monkeypatch):
-    monkeypatch.setattr(loop_module, "LOOK_EVERY_SECONDS", 60.0)
-    monkeypatch.setattr(loop_module, "LOOK_AT_MOST_EVERY_SECONDS", 60.0)
+    monkeypatch.setattr(DeliveryLoop, "_seconds_to_wait", lambda _self: 60.0)
     [subscriber] = subscribe()
     loop = DeliveryLoop(pipeline)
     loop.start()
