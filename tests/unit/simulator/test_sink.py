@@ -91,6 +91,20 @@ def test_a_head_may_come_in_several_frames_padded_and_with_a_priority() -> None:
     assert last == Head("/fcm/a", "push.example", "one", "60")
 
 
+@pytest.mark.parametrize("huffman", [True, False])
+def test_heads_are_read_whatever_the_sender_makes_of_its_header_table(*, huffman: bool) -> None:
+    encoder, heads = Encoder(), Http2Heads()
+    read = []
+
+    for number in range(200):
+        encoder.header_table_size = 4096 if number % 50 else 200 + number
+        fields = [(":path", f"/fcm/{number}"), (":authority", "push.example"), ("authorization", "x" * 300)]
+        fields += [("topic", f"t{number % 7}"), ("ttl", "60"), ("x-of-its-own", "y" * number)]
+        read.append(heads.begin(END_HEADERS, encoder.encode(fields, huffman=huffman)))
+
+    assert read == [Head(f"/fcm/{number}", "push.example", f"t{number % 7}", "60") for number in range(200)]
+
+
 def test_more_than_a_window_can_be_sent(sink: Simulator, client: httpx.Client) -> None:
     for _ in range(3):
         client.post("/fcm/anything", content=b"x" * 4_000_000)
