@@ -12,11 +12,11 @@ from schemathesis.checks import positive_data_acceptance
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 from schemathesis.python import asgi
 
-from app import runtime
 from app.main import create_app
 from app.push.message import PushMessage
 from app.push.outcome import Outcome, Reason, Verdict
 from app.push.sender import Outcomes, never
+from app.workers import opening
 from tests.support.api import SERVICE_HEADERS, build_settings
 from tests.support.browser_keys import a_subscription
 from tests.support.databases import temporary_database
@@ -25,6 +25,7 @@ AnyCase = schemathesis.Case[Any]
 
 SEED = 20261122
 MAX_EXAMPLES = 20
+KNOWN_KEY = "a-key"
 
 
 class _Stage:
@@ -63,7 +64,7 @@ def served_app(
 ) -> Iterator[None]:
     """The app over a database of its own with something in it. Schemathesis starts it with the first request."""
     with pytest.MonkeyPatch.context() as patch, temporary_database(postgres_url, template=template_database) as url:
-        patch.setattr(runtime, "create_sender", lambda *_, **__: _AcceptingSender())
+        patch.setattr(opening, "create_sender", lambda *_, **__: _AcceptingSender())
         stage.app = create_app(build_settings(database_url=url, data_dir=tmp_path_factory.mktemp("data")))
         _store_something()
         yield
@@ -74,7 +75,8 @@ def _store_something() -> None:
     with asgi.get_client(stage) as client:
         client.headers.update(SERVICE_HEADERS)
         created = client.post("/subscriptions/", json=a_subscription(topics=["blog"]))
-        sent = client.post("/notifications/broadcast/", json={"title": "Hello", "body": "World"})
+        key = {"Idempotency-Key": KNOWN_KEY}
+        sent = client.post("/notifications/broadcast/", json={"title": "Hello", "body": "World"}, headers=key)
         created.raise_for_status()
         sent.raise_for_status()
     stage.known_ids = {"subscription_id": created.json()["id"], "notification_id": sent.json()["notification_id"]}
@@ -89,7 +91,9 @@ def test_no_answer_contradicts_the_document(case: AnyCase) -> None:
 
 
 def _ask_for_something_known(case: AnyCase) -> None:
-    """Let half of the made-up ids be ones that exist."""
+    """Let half of the made-up ids and keys be ones that exist."""
+    if len(str(case.path_parameters.get("key", "-"))) % 2 == 0:
+        case.path_parameters["key"] = KNOWN_KEY
     for name, known_id in stage.known_ids.items():
         with suppress(ValueError, KeyError):
             if UUID(str(case.path_parameters[name])).int % 2 == 0:
