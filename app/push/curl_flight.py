@@ -103,10 +103,10 @@ class Flight:
 
     def note_answer(self, transfer: Transfer, *, now: float) -> None:
         """Remember that a transfer's connection has answered."""
-        self._answered.pop(transfer.connection, None)
-        if len(self._answered) >= _MAX_HOSTS:
-            del self._answered[next(iter(self._answered))]
-        self._answered[transfer.connection] = now
+        connection = transfer.connection
+        if connection not in self._answered and len(self._answered) >= _MAX_HOSTS:
+            del self._answered[min(self._answered)]  # they are numbered in their order
+        self._answered[connection] = now
 
     def is_on_kept_connection(self, transfer: Transfer) -> bool:
         """Tell whether a transfer's connection had answered before it began, and has not since."""

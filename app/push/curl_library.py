@@ -6,7 +6,7 @@ __all__ = ["is_available", "pycurl"]
 
 _KEY_LOG = "SSLKEYLOGFILE"
 
-# libcurl looks for this variable once, with its first handle, and would write the secrets of every connection there.
+# libcurl looks for this variable once, with its first handle, and would write every connection's secrets there.
 _key_log = os.environ.pop(_KEY_LOG, None)
 try:
     import pycurl
