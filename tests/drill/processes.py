@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -61,6 +61,15 @@ class Worker:
         """End the supervisor. The process that sends notices, finishes what is in flight, and ends by itself."""
         _kill(self._process.pid)
         self._process.wait()
+
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """Let its process, one without a supervisor, do nothing for the length of a `with`."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
         """Tell it to end (SIGTERM) and return its exit code; fails when it does not end in time."""
