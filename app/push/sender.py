@@ -42,7 +42,8 @@ class Sender(Protocol):
         for a message. Nothing is posted before the first `next`.
 
         Two ways to end early: once `stop()` is true no further message is begun, those in flight still yield
-        their outcome, and the rest get none. Closing the generator does not wait: what is in flight then may
+        their outcome, and the rest get none; it is asked before each message, on any thread, and must not wait.
+        What it raises, the caller gets. Closing the generator does not wait: what is in flight then may
         have been posted without the caller ever learning its outcome.
         """
         ...

@@ -9,6 +9,7 @@ import h2.events
 import httpx
 import pytest
 from h2.config import H2Configuration
+from h2.errors import ErrorCodes
 
 from app.simulator import Authority, Simulator
 from tests.unit.simulator.raw_clients import GOAWAY, HEADERS, connect, frames_in, read_until, request_head
@@ -161,6 +162,32 @@ def test_the_allowed_number_of_streams_can_be_chosen(push_authority: Authority, 
         connection.sendall(client.data_to_send())
         while client.remote_settings.max_concurrent_streams != 7:
             client.receive_data(connection.recv(65_536))
+
+
+def test_a_stream_too_many_is_refused_and_the_others_go_on(push_authority: Authority, push_ca_file: Path) -> None:
+    client = h2.connection.H2Connection()
+    client.initiate_connection()
+    head = [(":method", "POST"), (":path", "/fcm/nobody"), (":scheme", "https"), (":authority", "127.0.0.1")]
+    for stream_id in (1, 3, 5):
+        client.send_headers(stream_id, head)
+    for stream_id in (1, 3):
+        client.end_stream(stream_id)
+
+    with (
+        Simulator.running(authority=push_authority, max_concurrent_streams=2) as simulator,
+        connect(simulator, push_ca_file, "h2") as connection,
+    ):
+        connection.sendall(client.data_to_send())
+        events: list[h2.events.Event] = []
+        while sum(isinstance(event, h2.events.StreamEnded | h2.events.StreamReset) for event in events) < 3:
+            events += client.receive_data(connection.recv(65_536))
+        posts = simulator.counts.posts
+
+    refused = [event for event in events if isinstance(event, h2.events.StreamReset)]
+    assert [(event.stream_id, event.error_code) for event in refused] == [(5, ErrorCodes.REFUSED_STREAM)]
+    answered = [event.stream_id for event in events if isinstance(event, h2.events.ResponseReceived)]
+    assert answered == [1, 3]
+    assert posts == 2
 
 
 def test_plain_http_is_spoken_when_asked() -> None:
