@@ -18,6 +18,7 @@ from app.push.curl_verdict import outcome_of_answer, outcome_of_error
 from app.push.endpoint import CheckedEndpoint
 from app.push.message import PushMessage
 from app.push.outcome import Outcome, Reason
+from app.push.request import ttl_left
 from app.push.sender import Timeouts
 
 # Encrypted between two looks at the sockets: about two milliseconds.
@@ -126,8 +127,9 @@ class CurlLoop:
                 self._parked.setdefault(name, []).append((job, message, target))
                 job.parked += 1
                 return True
-            if known.failure is not None:
-                raise known.failure
+            if known.failure is not None:  # not raised: it would grow a traceback with each message
+                job.answer(message, outcome_of_error(known.failure), now=now)
+                return True
             request = self._preparation.request_for(message, target, now=now)
             request.owner = job
             self._begin(request, known, host)
@@ -141,13 +143,14 @@ class CurlLoop:
 
     def _begin_again(self, request: CurlRequest) -> None:
         job: Job = request.owner
+        job.in_flight -= 1
         now = time.monotonic()
         try:
+            ttl_left(request.message, now=now)
             name = (request.target.host, request.target.port)
             known = self._addresses.find(*name, now=now)
             if known is None or known.failure is not None:
                 raise ConnectionError("the host's addresses are not known any more")
-            job.in_flight -= 1
             self._begin(request, known, self._flight.host(name))
         except Exception as error:
             job.answer(request.message, outcome_of_error(error), now=now)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from app.push.address import CheckedAddress
 from app.push.curl_library import pycurl
 from app.push.curl_sender import CurlSender
 from app.push.endpoint import EndpointPolicy
+from app.push.message import topic_for
 from app.push.outcome import Reason, Verdict
 from app.push.sender import Timeouts
 from app.push.vapid import VapidSigner
@@ -106,6 +108,18 @@ def test_a_thread_that_dies_leaves_nobody_waiting_and_the_next_send_has_another(
     assert later.verdict is Verdict.ACCEPTED
     assert "MemoryError" in caplog.text
     assert browsers[0].endpoint not in caplog.text
+
+
+def test_what_would_be_sent_again_too_late_ends_all_the_same(sender: CurlSender, push_service: Simulator) -> None:
+    browser = subscribed(push_service, "apple")
+    push_service.delays(0.3)
+    push_service.answers(400, body='{"reason":"BadWebPushTopic"}')
+    message = message_to(browser, topic=topic_for("order-1"), expires_at=time.monotonic() + 0.2)
+
+    outcome = outcome_of(sender, message)
+
+    assert outcome.verdict is Verdict.EXPIRED
+    assert len(browser.posts) == 1
 
 
 def test_what_stop_raises_reaches_its_caller_and_nobody_else(sender: CurlSender, push_service: Simulator) -> None:
