@@ -1,6 +1,7 @@
 """A service takes back what it sent: at once, as often as it likes, and with counts that stay true."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from app.ids import new_id
 from app.models import Notification, Tenant
 from app.notifications.schedule import release_due
 from tests.support.delivery import is_somebody_waiting, until
+from tests.support.senders import HangingSender
 
 COUNTS = ("pending", "sent", "delivered", "failed", "expired")
 ASYNC = {"Prefer": "respond-async"}
@@ -102,16 +104,18 @@ def test_what_waits_for_its_next_try_ends_now(service, push_service, subscribe, 
     assert browser.received == []
 
 
-def test_a_request_that_is_just_sending_it_says_that_it_was_cancelled(service, database, push_service, subscribe):
+def test_a_request_that_is_just_sending_it_says_that_it_was_cancelled(client, service, database, subscribe):
     for number in range(3):
         subscribe(str(number))
-    push_service.delays(0.5)
+    sender = HangingSender()
+    client.app.state.pipeline = replace(client.app.state.pipeline, sender=sender)
 
     with ThreadPoolExecutor(1) as thread:
         sending = thread.submit(service.send)
-        until(lambda: bool(database.run("SELECT FROM push_delivery_batches WHERE state = 'leased'")))
+        assert sender.posted.wait(10)
         [[notification_id]] = database.run("SELECT id FROM push_notifications")
         service.cancel(str(notification_id))
+        sender.answer.set()
         answer = sending.result()
 
     assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")

@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.db.session import transaction
+from app.delivery.inline import run_inline
 from app.main import create_app
 from app.models import DEFAULT_TENANT_ID
 from app.notifications import service as sending
@@ -111,15 +112,17 @@ def test_a_refusal_is_not_remembered(service, subscribe):
     assert (corrected.status_code, len(browser.received)) == (200, 1)
 
 
-def test_while_the_first_one_runs_the_others_are_told_to_come_back(service, push_service, subscribe, database):
+def test_while_the_first_one_runs_the_others_are_told_to_come_back(service, subscribe, database, monkeypatch):
     browser = subscribe()
-    push_service.delays(1)
+    may_go_on = threading.Event()
+    monkeypatch.setattr(sending, "run_inline", lambda *given: may_go_on.wait(10) and run_inline(*given))
 
     with ThreadPoolExecutor(1) as thread:
         first = thread.submit(service.send, key=KEY)
         until(lambda: database.notifications() == 1)
         meanwhile = service.send(key=KEY)
         shown = service.by_key(KEY)
+        may_go_on.set()
         first = first.result()
 
     assert (meanwhile.status_code, meanwhile.json()["type"]) == (409, "/problems/idempotency-key-in-use")

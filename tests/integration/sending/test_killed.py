@@ -33,7 +33,7 @@ def test_a_send_that_was_killed_is_answered_by_whoever_is_asked_next(
     variables = {"PUSH_CA_FILE": str(push_ca_file), "PUSH_SENDER": "pywebpush"}
     first = start_server(**variables)
     browser = subscribe(first, push_service)
-    push_service.delays(2)
+    push_service.delays(4)
 
     with ThreadPoolExecutor(1) as thread:
         dying = thread.submit(httpx.post, first.url + BROADCAST, json=CONTENT, headers=HEADERS)
