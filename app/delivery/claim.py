@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
+from sqlalchemy import and_, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from app.db.session import database_now
@@ -22,6 +22,18 @@ from app.models import BatchState, DeliveryBatch, DeliveryStatus, Notification, 
 LEASE = timedelta(seconds=60)
 BATCHES_SETTLED_AT_ONCE = 20
 
+_IS_FREE = or_(
+    DeliveryBatch.state == BatchState.READY,
+    and_(DeliveryBatch.state == BatchState.LEASED, DeliveryBatch.leased_until < func.now()),
+)
+# Built once: asked for every batch, and by every look.
+_NEXT_DUE = (
+    select(DeliveryBatch.id)
+    .where(_IS_FREE, DeliveryBatch.not_before <= func.now())
+    .order_by(DeliveryBatch.not_before)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
 # By the month, not the moment: see ledger.py on statistics. It leaves only the index on batch_id to go by.
 _PENDING = text(
     """
@@ -84,13 +96,7 @@ class Work:
 
 def next_due(session: Session) -> UUID | None:
     """Return a batch that is due and that nobody holds, or None. Two workers are shown different ones."""
-    return session.scalars(
-        select(DeliveryBatch.id)
-        .where(_is_free(), DeliveryBatch.not_before <= func.now())
-        .order_by(DeliveryBatch.not_before)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    ).one_or_none()
+    return session.scalars(_NEXT_DUE).one_or_none()
 
 
 def take(session: Session, batch_id: UUID) -> Work | None:
@@ -101,7 +107,7 @@ def take(session: Session, batch_id: UUID) -> Work | None:
     """
     batch = session.execute(
         update(DeliveryBatch)
-        .where(DeliveryBatch.id == batch_id, _is_free())
+        .where(DeliveryBatch.id == batch_id, _IS_FREE)
         .values(state=BatchState.LEASED, lease_token=uuid4(), leased_until=func.now() + LEASE)
         .returning(DeliveryBatch)
     ).scalar_one_or_none()
@@ -214,17 +220,10 @@ def _some_free(session: Session, notification_id: UUID) -> list[UUID]:
     return list(
         session.scalars(
             select(DeliveryBatch.id)
-            .where(DeliveryBatch.notification_id == notification_id, _is_free())
+            .where(DeliveryBatch.notification_id == notification_id, _IS_FREE)
             .limit(BATCHES_SETTLED_AT_ONCE)
             .with_for_update(skip_locked=True)
         )
-    )
-
-
-def _is_free() -> ColumnElement[bool]:
-    return or_(
-        DeliveryBatch.state == BatchState.READY,
-        and_(DeliveryBatch.state == BatchState.LEASED, DeliveryBatch.leased_until < func.now()),
     )
 
 

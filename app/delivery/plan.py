@@ -28,6 +28,13 @@ SHORTEST_DEADLINE = timedelta(seconds=60)
 
 _Recipient = Row[str, str, UUID]  # id as text, endpoint_host, vapid_key_id
 
+_NEXT_TO_PLAN = (
+    select(Notification.id)
+    .where(Notification.state == NotificationState.PLANNING, Notification.plan_after <= func.now())
+    .order_by(Notification.planned_count, Notification.accepted_at)
+    .limit(1)
+    .with_for_update(key_share=True, skip_locked=True)
+)
 _INSERT_PENDING = text(
     """
     INSERT INTO push_delivery_logs
@@ -81,13 +88,7 @@ def next_to_plan(session: Session) -> UUID | None:
     The one least planned so far: a small one does not wait until a large one is done. It is locked until the
     transaction ends: workers that ask at once are shown different ones.
     """
-    return session.scalars(
-        select(Notification.id)
-        .where(Notification.state == NotificationState.PLANNING, Notification.plan_after <= func.now())
-        .order_by(Notification.planned_count, Notification.accepted_at)
-        .limit(1)
-        .with_for_update(key_share=True, skip_locked=True)
-    ).one_or_none()
+    return session.scalars(_NEXT_TO_PLAN).one_or_none()
 
 
 def put_off(session: Session, notification_id: UUID) -> None:

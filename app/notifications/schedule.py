@@ -4,8 +4,9 @@ Their audience is chosen at their release, and their TTL counts from then.
 """
 
 from datetime import timedelta
+from functools import lru_cache
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Update, func, select, update
 from sqlalchemy.orm import Session
 
 from app.models import Notification, NotificationState
@@ -20,21 +21,25 @@ def release_due(session: Session) -> int:
     At most RELEASED_AT_ONCE, the longest due first: after so many there may be more. Several workers release
     different ones; one that is being cancelled is left alone.
     """
-    # Served by ix_push_notifications_unfinished.
+    return len(session.execute(_release(RELEASED_AT_ONCE)).all())
+
+
+@lru_cache(maxsize=1)
+def _release(at_most: int) -> Update:
+    # Built once, for every look of every worker asks. Served by ix_push_notifications_unfinished.
     due = (
         select(Notification.id)
         .where(Notification.state == NotificationState.SCHEDULED, Notification.scheduled_at <= func.now())
         .order_by(Notification.scheduled_at)
-        .limit(RELEASED_AT_ONCE)
+        .limit(at_most)
         .with_for_update(key_share=True, skip_locked=True)
         .cte("due")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    released = session.execute(
+    return (
         update(Notification)
         .where(Notification.id == due.c.id)
         .values(state=NotificationState.PLANNING, accepted_at=func.now(), plan_after=func.now())
         .returning(Notification.id)
         .execution_options(synchronize_session=False)
     )
-    return len(released.all())

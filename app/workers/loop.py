@@ -13,7 +13,7 @@ from sqlalchemy.exc import ProgrammingError
 from app.db.session import PASSING_ERRORS, transaction
 from app.delivery import claim, plan
 from app.delivery.bell import Listener
-from app.delivery.run import Pipeline, run_batch
+from app.delivery.run import Pipeline, run_next
 from app.notifications import schedule
 
 # Each runs one batch at a time through the sender they share. While the last answers of one batch come in, the
@@ -140,12 +140,7 @@ class DeliveryLoop:
         return notification_id is not None
 
     def _run_a_batch(self) -> bool:
-        with transaction(self._pipeline.sessions) as session:
-            batch_id = claim.next_due(session)
-        if batch_id is None:
-            return False
-        run_batch(self._pipeline, batch_id, stop=self._stopping.is_set)
-        return True
+        return run_next(self._pipeline, stop=self._stopping.is_set)
 
 
 class _Calls:
