@@ -33,6 +33,13 @@ STATUS_OF_VERDICT = {
 Answered = tuple[Recipient, Outcome]
 
 _IS_ONE_OF = text("push_subscriptions.id = ANY(CAST(:ids AS uuid[]))")
+_DROP_EMPTY = text(
+    """
+    DELETE FROM push_delivery_batches AS batch
+    WHERE id = ANY(CAST(:batch_ids AS uuid[]))
+      AND NOT EXISTS (SELECT FROM push_delivery_logs AS log WHERE log.batch_id = batch.id)
+    """
+)
 _LOCK_IN_KEY_ORDER = text(
     "SELECT FROM push_subscriptions WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE"
 )
@@ -69,6 +76,10 @@ def write(session: Session, work: Work, answered: Sequence[Answered]) -> BatchRe
     entries = [_final_entry(recipient, outcome) for recipient, outcome in answered if not _is_retry(outcome)]
     entries += _retry_entries(session, work, [pair for pair in answered if _is_retry(pair[1])])
     counts = ledger.write(session, work.notification.id, entries, planned_at=work.planned_at)
+    if counts.total() < len(entries):
+        # The lease was lost meanwhile, and others have settled some of these: perhaps nobody is left to try again.
+        later = {str(entry.batch_id) for entry in entries if entry.batch_id is not None}
+        session.execute(_DROP_EMPTY, {"batch_ids": plain_array(later)})
     _mark_subscriptions(session, work, answered)
     return BatchReport(counts)
 

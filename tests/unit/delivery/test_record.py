@@ -2,15 +2,18 @@ import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from sqlalchemy import event
+import pytest
+from sqlalchemy import event, func, select
 
 from app.db.session import transaction
 from app.delivery import claim, plan, record
 from app.delivery.claim import Work
+from app.models import BatchState, DeliveryBatch
 from app.push.outcome import Outcome, Reason, Verdict
 from tests.support.delivery import NOTHING_INLINE, send
 
 ACCEPTED = Outcome(Verdict.ACCEPTED, Reason.ACCEPTED, 201)
+BUSY = Outcome(Verdict.RETRY, Reason.PUSH_SERVICE_ERROR, 503)
 REJECTED = Outcome(Verdict.REJECTED, Reason.BAD_REQUEST, 400)
 
 
@@ -44,3 +47,21 @@ def test_two_notifications_that_end_the_other_way_round_do_not_lock_each_other_o
 
     assert [report.counts for report in reports] == [{"sent": 1, "failed": 1}] * 2
     assert all(subscriber.row.last_used is not None for subscriber in subscribers)
+
+
+@pytest.mark.parametrize(("tried_again", "open_batches"), [(0, 0), (1, 1)])
+def test_who_was_settled_by_another_worker_leaves_no_batch_behind(pipeline, subscribe, tried_again, open_batches):
+    subscribe(2)
+    work = claimed(pipeline)
+    settled = work.recipients[tried_again:]
+    with transaction(pipeline.sessions) as session:
+        record.write(session, work, [(recipient, ACCEPTED) for recipient in settled])
+        claim.close(session, work)
+
+    with transaction(pipeline.sessions) as session:
+        report = record.write(session, work, [(recipient, BUSY) for recipient in work.recipients])
+
+    with transaction(pipeline.sessions) as session:
+        still_open = session.scalar(select(func.count()).where(DeliveryBatch.state != BatchState.CLOSED))
+    assert still_open == open_batches
+    assert report.counts.total() == tried_again
