@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 
 from tests.support.api import STOP_TIMEOUT_SECONDS, launch, wait_until_it_answers
+from tests.support.databases import alembic_config
 
 PROJECT_ROOT = Path(__file__).parents[2]
 SERVE = ["app.cli", "serve", "--port", "{port}"]
@@ -86,7 +88,11 @@ def test_alembic_says_what_it_does_and_nothing_when_there_is_nothing_to_do(empty
         for arguments in ("upgrade head", "upgrade head", "downgrade base", "-q upgrade head")
     ]
 
-    assert said == ["Applied 0001: the initial schema.\n", "", "Reverted 0001: the initial schema.\n", ""]
+    steps = [step.doc for step in ScriptDirectory.from_config(alembic_config(empty_database_url)).walk_revisions()]
+    applied = "".join(f"Applied {step}\n" for step in reversed(steps))
+    reverted = "".join(f"Reverted {step}\n" for step in steps)
+    assert applied.startswith("Applied 0001: the initial schema.\n")
+    assert said == [applied, "", reverted, ""]
 
 
 def test_alembic_prints_nothing_but_sql_when_asked_for_sql(empty_database_url: str) -> None:

@@ -1,17 +1,16 @@
 """Runs tests in several processes, as `make test` does: `pytest -n 2`.
 
 Each process has its own servers, ports, data directory and metrics; a file's tests stay together in one, in their
-order, and so do all tests of the browser, which share a Firefox.
+order, and so do those of files that share something dear: a Firefox, a fresh PostgreSQL.
 """
 
 from collections import Counter
-from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-TOGETHER = ("tests/browser",)
+TOGETHER = ("tests/browser/", "tests/integration/test_embedded_postgres")
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]
@@ -19,7 +18,7 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         path, _, _ = nodeid.partition("::")
-        return next((str(each) for each in PurePosixPath(path).parents if str(each) in TOGETHER), path)
+        return next((beginning for beginning in TOGETHER if path.startswith(beginning)), path)
 
 
 @pytest.hookimpl(optionalhook=True)
