@@ -101,9 +101,9 @@ def test_a_small_send_does_not_wait_behind_a_large_one(sender: Sender, push_serv
         answered = 0
         for pairs in sender.send(large):
             answered += len(pairs)
-            began.set()
             if not small_is_done.is_set():
                 answered_before[:] = [answered]
+            began.set()
 
     thread = threading.Thread(target=send_large)
     thread.start()
