@@ -5,11 +5,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from app.db.session import database_now, transaction
+from app.db.session import create_sessions, database_now, transaction
 from app.delivery import claim, ledger, plan, record
 from app.ids import new_id
 from app.keyring.service import Keyring
 from app.models import DEFAULT_TENANT_ID, DeliveryStatus, Notification, NotificationState
+from tests.support.databases import dispose, temporary_database
 from tests.support.senders import ACCEPTED
 
 AUDIENCE = 20_000  # as many as make an index cheaper than reading everything
@@ -75,18 +76,35 @@ def plan_all(session, notification_id):
     return batch_ids
 
 
+@pytest.fixture(scope="module")
+def sessions(postgres_url, template_database):
+    """Over one database for all tests here: each takes a batch of its own, and leaves the others' as they are."""
+    with temporary_database(postgres_url, template=template_database) as url:
+        sessions = create_sessions(url)
+        yield sessions
+        dispose(sessions)
+
+
+@pytest.fixture(scope="module")
+def new_batch_ids(sessions):
+    """The batches of a broadcast planned after the ledger was last analyzed, which knew only an earlier one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "PAGE_SIZE", AUDIENCE + 1)
+        patch.setattr(plan, "BATCH_SIZE", BATCH_SIZE)
+        with transaction(sessions) as session:
+            key = Keyring("secret").synchronise(session, None)
+            audience = {"tenant_id": DEFAULT_TENANT_ID, "key_id": key.id, "audience": AUDIENCE}
+            session.execute(text(SUBSCRIBE), audience)
+            plan_all(session, accept(session))
+        with transaction(sessions) as session:
+            session.execute(text("ANALYZE push_delivery_logs"))
+            return plan_all(session, accept(session))
+
+
 @pytest.fixture
-def new_batch_id(sessions, monkeypatch):
-    """A batch of a broadcast planned after the ledger was last analyzed, which knew only an earlier one."""
-    monkeypatch.setattr(plan, "PAGE_SIZE", AUDIENCE + 1)
-    monkeypatch.setattr(plan, "BATCH_SIZE", BATCH_SIZE)
-    with transaction(sessions) as session:
-        key = Keyring("secret").synchronise(session, None)
-        session.execute(text(SUBSCRIBE), {"tenant_id": DEFAULT_TENANT_ID, "key_id": key.id, "audience": AUDIENCE})
-        plan_all(session, accept(session))
-    with transaction(sessions) as session:
-        session.execute(text("ANALYZE push_delivery_logs"))
-        return plan_all(session, accept(session))[0]
+def new_batch_id(new_batch_ids):
+    """One that no other test has."""
+    return new_batch_ids.pop()
 
 
 def test_claiming_reads_the_batch_and_not_the_notification(sessions, new_batch_id):
