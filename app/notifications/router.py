@@ -31,11 +31,12 @@ from app.web.problems import RETRY_AFTER, problem_responses
 from app.web.rate_limit import limited
 from app.web.routing import api_router
 from app.web.send_headers import (
-    PRINTABLE_ASCII,
     RESPOND_ASYNC,
     GiveUpAtDep,
     IdempotencyKeyDep,
+    KeyText,
     PrefersAsyncDep,
+    read_key,
 )
 from app.web.text import PlainText
 
@@ -174,7 +175,7 @@ def list_history(
 @router.get("/by-key/{key:path}", summary="One notification, by its key", responses=_READ_ANSWERS)
 def get_notification_by_key(
     key: Annotated[
-        str, Path(pattern=PRINTABLE_ASCII, description="The Idempotency-Key it was sent with, percent-encoded.")
+        KeyText, Path(description="The Idempotency-Key as it was sent, percent-encoded; in quotes or without.")
     ],
     request: Request,
     session: SessionDep,
@@ -229,10 +230,13 @@ def list_deliveries(
 
 
 def _key_in_path(request: Request, decoded: str) -> str:
-    """Return the key as it was encoded: a slash at the end is the path's, an encoded one the key's."""
+    """Return the key as it was encoded: a slash at the end is the path's, an encoded one the key's.
+
+    Raises InvalidIdempotencyKey.
+    """
     raw_path: bytes = request.scope.get("raw_path") or b""
     _, _, encoded = raw_path.decode("latin-1").partition("/by-key/")
-    return unquote(encoded.removesuffix("/")) if encoded else decoded.removesuffix("/")
+    return read_key(unquote(encoded.removesuffix("/")) if encoded else decoded.removesuffix("/"))
 
 
 def _in_full(found: service.Sent) -> Notification:

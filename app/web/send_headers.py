@@ -1,4 +1,4 @@
-"""Request headers of the calls that send: Idempotency-Key, X-Give-Up-At and Prefer.
+"""Request headers of the calls that send: Idempotency-Key, X-Give-Up-At and Prefer. And the key in a path.
 
 Sources: draft-ietf-httpapi-idempotency-key-header, RFC 7240.
 """
@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, WithJsonSchema
 
 from app.errors import Invalid
 from app.web.text import Instant
 
 MAX_KEY_LENGTH = 255
-PRINTABLE_ASCII = "^[ -~]+$"
 RESPOND_ASYNC = "respond-async"
 
+_PRINTABLE_ASCII = "^[ -~]+$"
 _UNIX_SECONDS = re.compile(r"\d{1,11}(\.\d{1,9})?")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')  # a String of RFC 8941
 _LIST_MEMBER = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
@@ -28,13 +28,19 @@ class InvalidIdempotencyKey(Invalid):
     title = "The Idempotency-Key cannot be used"
 
 
+class InvalidGiveUpAt(Invalid):
+    code = "invalid-give-up-at"
+    title = "The X-Give-Up-At cannot be used"
+
+
 def _from_unix_seconds(value: Any) -> Any:
     if isinstance(value, str) and _UNIX_SECONDS.fullmatch(value.strip()):
         return datetime.fromtimestamp(float(value), UTC)
     return value
 
 
-_KeyHeader = Annotated[str, Field(min_length=1, max_length=2 * MAX_KEY_LENGTH + 2, pattern=PRINTABLE_ASCII)]
+# Told by the document, checked by read_key: it says of each what is wrong, once.
+KeyText = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1, "pattern": _PRINTABLE_ASCII})]
 _Deadline = Annotated[
     Instant,
     BeforeValidator(_from_unix_seconds),
@@ -42,10 +48,23 @@ _Deadline = Annotated[
 ]
 
 
+def read_key(text: str) -> str:
+    """Return the key that stands in a header or a path: without its quotes. Raises InvalidIdempotencyKey."""
+    key = text
+    if text.startswith('"'):
+        quoted = _QUOTED.fullmatch(text)
+        if quoted is None:
+            raise InvalidIdempotencyKey("An Idempotency-Key that begins with a quote has to end with it.")
+        key = re.sub(r"\\(.)", r"\1", quoted[1])
+    if not 1 <= len(key) <= MAX_KEY_LENGTH or not re.fullmatch(_PRINTABLE_ASCII, key):
+        raise InvalidIdempotencyKey(f"An Idempotency-Key has 1 to {MAX_KEY_LENGTH} printable ASCII characters.")
+    return key
+
+
 def get_idempotency_key(
     request: Request,
     header: Annotated[
-        _KeyHeader | None,
+        KeyText | None,
         Header(
             alias="Idempotency-Key",
             description="Names this send, for 7 days: the same key and body again is answered as the first time and"
@@ -58,18 +77,11 @@ def get_idempotency_key(
         return None
     if len(request.headers.getlist("idempotency-key")) > 1:
         raise InvalidIdempotencyKey("Send one Idempotency-Key, not several.")
-    key = header.strip()
-    if key.startswith('"'):
-        quoted = _QUOTED.fullmatch(key)
-        if quoted is None:
-            raise InvalidIdempotencyKey("An Idempotency-Key that begins with a quote has to end with it.")
-        key = re.sub(r"\\(.)", r"\1", quoted[1])
-    if not 1 <= len(key) <= MAX_KEY_LENGTH:
-        raise InvalidIdempotencyKey(f"An Idempotency-Key has 1 to {MAX_KEY_LENGTH} characters.")
-    return key
+    return read_key(header.strip())
 
 
 def get_give_up_at(
+    request: Request,
     header: Annotated[
         _Deadline | None,
         Header(
@@ -79,6 +91,9 @@ def get_give_up_at(
         ),
     ] = None,
 ) -> datetime | None:
+    """Return the time, None without the header. Raises InvalidGiveUpAt."""
+    if len(request.headers.getlist("x-give-up-at")) > 1:
+        raise InvalidGiveUpAt("Send one X-Give-Up-At, not several.")
     return header
 
 

@@ -32,6 +32,9 @@ def service(postgres_url, template_database, tmp_path_factory) -> Iterator[Servi
         ("50% off? #1 now!", "50%25%20off%3F%20%231%20now!"),
         ("deliveries", "deliveries"),
         ("a%2Fb", "a%252Fb"),
+        ('"in quotes"', "%22in%20quotes%22"),
+        ('"sent in quotes"', "sent%20in%20quotes"),
+        ("asked in quotes", "%22asked%20in%20quotes%22"),
     ],
 )
 def test_a_notification_is_found_by_its_key_however_that_looks(service, key, path):
@@ -52,7 +55,16 @@ def test_a_slash_at_the_end_of_a_key_is_its_own_only_when_it_is_encoded(service)
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("unknown", 404), ("", 422), ("/", 404), ("k%C3%A4se", 422), ("%00", 422), ("x" * 300, 404)],
+    [
+        ("unknown", 404),
+        ("", 422),
+        ("/", 422),
+        ("k%C3%A4se", 422),
+        ("%00", 422),
+        ("x%0A", 422),
+        ("%22x", 422),
+        ("x" * 256, 422),
+    ],
 )
 def test_a_key_that_nothing_is_stored_under_is_a_problem(service, path, status):
     answer = service.by_key(path)

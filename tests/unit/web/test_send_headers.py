@@ -42,7 +42,7 @@ def test_a_key_is_read_with_and_without_the_quotes_of_the_draft(read, header, ke
 def test_a_key_that_cannot_be_one_is_a_clear_problem(read, header):
     answer = read(("Idempotency-Key", header.encode("latin-1")))
 
-    assert answer.status_code == 422
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-idempotency-key")
     assert answer.headers["content-type"] == "application/problem+json"
 
 
@@ -74,6 +74,12 @@ def test_a_time_to_give_up_that_cannot_be_read_is_a_clear_problem(read, header):
     assert answer.status_code == 422
     assert [error["location"] for error in answer.json()["errors"]] == ["header"]
     assert "/X-Give-Up-At" in answer.json()["errors"][0]["pointer"]
+
+
+def test_two_times_to_give_up_are_none(read):
+    answer = read(("X-Give-Up-At", "1769860800"), ("X-Give-Up-At", "4102444800"))
+
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-give-up-at")
 
 
 def test_without_the_headers_nothing_is_wished(read):
