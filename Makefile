@@ -30,7 +30,7 @@ format: $(INSTALLED) ## Put the code into the one form
 demo: $(INSTALLED) ## Watch a hundred simulated browsers get notifications, offline
 	@exec $(BIN)/python -m app.cli demo
 
-drill: $(INSTALLED) ## Kill it, stop its database, set its clocks wrong: nobody may be lost (about 10 minutes)
+drill: $(INSTALLED) ## Kill it, stop its database, set its clocks wrong: nobody may be lost (10 to 15 minutes)
 	@$(BIN)/python -m pytest tests/drill -q
 
 bench: $(INSTALLED) ## Measure deliveries beside peers in the same run (loopback only)

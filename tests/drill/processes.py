@@ -13,6 +13,7 @@ import pytest
 from tests.support.api import OVERRIDES, LiveServer, launch, wait_until_it_answers
 
 PROJECT_ROOT = Path(__file__).parents[2]
+PROC = Path("/proc")
 STOP_TIMEOUT_SECONDS = 60.0
 
 SERVE = ["app.cli", "serve", "--port", "{port}", "--no-migrate"]
@@ -111,9 +112,18 @@ class Api:
 
 
 def _children(parent: int) -> list[int]:
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    pairs = [line.split() for line in listed.splitlines()]
-    return [int(pid) for pid, ppid in pairs if int(ppid) == parent]
+    if not PROC.exists():  # not Linux
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+        return [int(pid) for pid, ppid in map(str.split, listed.splitlines()) if int(ppid) == parent]
+    return [int(stat.parent.name) for stat in PROC.glob("[0-9]*/stat") if _parent_of(stat) == parent]
+
+
+def _parent_of(stat: Path) -> int | None:
+    try:
+        _, _, after_the_name = stat.read_text().rpartition(")")
+    except OSError:  # it has ended meanwhile
+        return None
+    return int(after_the_name.split()[1])
 
 
 def _kill(pid: int) -> None:

@@ -1,5 +1,7 @@
 """What ends in the middle, in order: a worker by SIGTERM, a notification by a cancel."""
 
+import time
+
 import httpx
 
 from tests.drill.service import Service
@@ -15,12 +17,14 @@ def test_sigterm_in_the_middle(service: Service) -> None:
     assert service.broadcast(api).status_code == 202
     service.until_accepted(service.somewhere(0.05, 0.6))
 
+    told_at = time.monotonic()
     exit_code = worker.stop()
+    took = time.monotonic() - told_at
 
     posted, left = service.push_service.posts, service.pending()
     claimed, not_yet_due = service.scalar(CLAIMED), service.scalar(NOT_YET_DUE)
     service.say(
-        f"ended with {exit_code} after {posted:,} messages; {left:,} pending, {claimed} batches still claimed"
+        f"ended in {took:.1f} s with {exit_code}, after {posted:,} messages; {left:,} left, {claimed} batches held"
     )
     assert (exit_code, claimed, not_yet_due) == (0, 0, 0), "whoever comes next has to wait for nothing"
     assert left > 0
