@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from app.db.session import transaction
 from app.delivery.inline import InlineLimits
 from app.delivery.run import Pipeline
-from app.models import DeliveryStatus, NotificationState
+from app.models import DeliveryStatus
 from app.models import Notification as NotificationRow
 from app.notifications import idempotency, repository, schemas, service
 from app.notifications.schemas import (
@@ -19,6 +19,7 @@ from app.notifications.schemas import (
     Delivery,
     DeliveryPage,
     History,
+    HistoryStatus,
     Notification,
     NotificationSummary,
     SendRequest,
@@ -60,7 +61,7 @@ def count_sends(request: Request, caller: CallerDep, sessions: SessionsDep, key:
 PipelineDep = Annotated[Pipeline, Depends(get_pipeline)]
 NotificationId = Annotated[UUID, Path(description="As the answer to send or broadcast gave it.")]
 StatusFilter = Annotated[
-    NotificationState | DeliveryStatus | None,
+    HistoryStatus | None,
     Query(description="A notification's state, or a delivery's status: then those with such a delivery."),
 ]
 

@@ -1,6 +1,7 @@
 """What clients send about notifications, and what they get back. Unknown members are refused."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -32,6 +33,20 @@ def _web_url(value: str) -> str:
 WebUrl = Annotated[NonBlankText, Field(max_length=2048), AfterValidator(_web_url)]
 Topic = Annotated[NonBlankText, Field(max_length=100), AfterValidator(str.strip)]
 UserId = Annotated[NonBlankText, Field(max_length=255)]
+
+
+class HistoryStatus(StrEnum):
+    """A notification's state, or a delivery's status; `sent` is both."""
+
+    SCHEDULED = NotificationState.SCHEDULED
+    PLANNING = NotificationState.PLANNING
+    SENDING = NotificationState.SENDING
+    SENT = NotificationState.SENT
+    CANCELLED = NotificationState.CANCELLED
+    PENDING = DeliveryStatus.PENDING
+    DELIVERED = DeliveryStatus.DELIVERED
+    FAILED = DeliveryStatus.FAILED
+    EXPIRED = DeliveryStatus.EXPIRED
 
 
 class Action(BaseModel):

@@ -139,6 +139,8 @@ def _describe(item: Mapping[str, Any]) -> dict[str, str]:
     location, *path = item["loc"]
     pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
     message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "too_long" and isinstance(item["input"], str):  # pydantic speaks of items
+        message = f"must have at most {item['ctx']['max_length']} characters"
     return {"location": str(location), "pointer": pointer[:MAX_POINTER_LENGTH], "message": message}
 
 

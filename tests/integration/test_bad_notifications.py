@@ -146,3 +146,4 @@ def test_a_bad_page_of_history_is_a_clear_problem(client, params):
 
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
+    assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{name}" for name in params]

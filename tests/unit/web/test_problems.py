@@ -179,6 +179,12 @@ def test_a_wrong_member_is_a_422_that_points_at_it(parcels: TestClient, body: An
     assert "Value error" not in response.text
 
 
+def test_a_text_that_is_too_long_is_told_its_length_in_characters(parcels: TestClient) -> None:
+    response = parcels.post("/parcels/", json={"title": "much too long for a parcel"})
+
+    assert response.json()["detail"] == "/title: must have at most 10 characters"
+
+
 def test_a_query_parameter_is_named(parcels: TestClient) -> None:
     response = parcels.get("/parcels/?page=0")
 
