@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.db.arrays import plain_array, text_array
 from app.models import Notification, Subscription
 
-COUNTED_WITHIN_MS = 1_000
+COUNTED_WITHIN_MS = 1_000  # longer is too long for a request
 
 
 def audience_of(notification: Notification) -> ColumnElement[bool]:
@@ -31,13 +31,10 @@ def is_active() -> ColumnElement[bool]:
 
 
 def is_larger_than(session: Session, notification: Notification, limit: int) -> bool:
-    """Return whether the audience has more than `limit` members, looking at no more rows than that takes.
-
-    One that takes longer than COUNTED_WITHIN_MS to count is taken for larger.
-    """
+    """Return whether the audience has more than `limit` members, or takes too long to count."""
     some = select(Subscription.id).where(audience_of(notification)).limit(limit + 1).subquery()
-    # The first members of a topic may be at the end of a large table, and PostgreSQL, which takes them for spread
-    # evenly, then reads all of it. The savepoint brings the time limit of before back.
+    # Counting stops at the limit. But the first members of a topic may be at the end of a large table: PostgreSQL,
+    # which takes them for spread evenly, then reads all of it. The savepoint brings the time limit of before back.
     savepoint = session.begin_nested()
     try:
         session.execute(select(func.set_config("statement_timeout", str(COUNTED_WITHIN_MS), True)))

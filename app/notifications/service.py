@@ -92,7 +92,7 @@ def send(
     Raises PayloadTooLarge, ScheduledTooFarAhead and GaveUp, with nothing stored; KeyReused and KeyInUse. Once it is
     stored, it is accepted: whatever happens then, the workers finish it.
     """
-    key = options.idempotency_key and Key.of(tenant_id, options.idempotency_key, request)
+    key = Key.of(tenant_id, options.idempotency_key, request) if options.idempotency_key else None
     with transaction(pipeline.sessions) as session:
         if key and (earlier := idempotency.find(session, key)):
             return _replay(session, tenant_id, earlier)
@@ -114,7 +114,7 @@ def send(
     is_complete = is_inline and run_inline(pipeline, notification.id, limits)
     if is_due and not is_complete:
         pipeline.bell.ring()
-    return _outcome(pipeline, accepted, key or None, is_complete=is_complete) if is_inline else accepted
+    return _outcome(pipeline, accepted, key, is_complete=is_complete) if is_inline else accepted
 
 
 def _replay(session: Session, tenant_id: UUID, earlier: Earlier) -> Replay:
