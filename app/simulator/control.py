@@ -120,7 +120,9 @@ class Control:
         try:
             return _json(200, order(request))
         except ValidationError as error:
-            return _json(422, {"error": error.errors(include_url=False, include_context=False)})
+            # Without the input: of what is not JSON, that is bytes.
+            told = error.errors(include_url=False, include_context=False, include_input=False)
+            return _json(422, {"error": told})
         except (ValueError, LookupError) as error:
             return _json(422, {"error": str(error)})
 

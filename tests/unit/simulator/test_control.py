@@ -97,6 +97,14 @@ def test_counts_are_read_and_reset(control: httpx.Client, server: ApplicationSer
     assert after["posts"] == 0
 
 
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff"])
+def test_an_order_that_is_not_json_is_refused(control: httpx.Client, body: bytes) -> None:
+    answer = control.post("/faults", content=body)
+
+    assert answer.status_code == 422
+    assert "JSON" in answer.text
+
+
 @pytest.mark.parametrize(
     ("path", "order"),
     [
