@@ -146,7 +146,9 @@ class _Writer:
             self._answered.append((self._unanswered.pop(message.ref), outcome))
         _measure(self._service, [outcome for _, outcome in answers])
         is_due = time.monotonic() - self._written_at >= WRITE_EVERY_SECONDS
-        if is_due or len(self._answered) >= WRITE_EVERY_ROWS:
+        # The last ones are written with the end of the batch, or when they take their time.
+        are_enough = min(len(self._answered), len(self._unanswered)) >= WRITE_EVERY_ROWS
+        if is_due or are_enough:
             self._patiently(self._write_and_renew)
 
     def close(self) -> None:

@@ -10,9 +10,9 @@ from app.push.outcome import Outcome
 
 Answered = list[tuple[PushMessage, Outcome]]
 
-# Few enough for the caller to hear of them soon, many enough for it not to be woken for each.
-_REPORTED_AT_ONCE = 32
-REPORTED_AFTER_SECONDS = 0.02
+# Few enough for the caller to hear of them soon, many enough that waking it costs little beside the posts.
+_REPORTED_AT_ONCE = 128
+REPORTED_AFTER_SECONDS = 0.05
 
 
 class Job:

@@ -18,7 +18,7 @@ _URL_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _HEXADECIMAL = frozenset("0123456789ABCDEFabcdef")
 # In a path: unreserved without the dot, which can mean a step up, and the colon of FCM's tokens.
-_WITHOUT_PLAIN = dict.fromkeys(map(ord, (_UNRESERVED - {"."}) | {":", "/"}))
+_PLAIN = "".join((_UNRESERVED - {"."}) | {":", "/"}).encode("ascii")
 _MAX_REMEMBERED = 256
 _LABEL_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
@@ -124,8 +124,8 @@ class RepeatedCheck:
         end = second_slash if second_slash > 0 else first_slash
         beginning = endpoint[:end]
         known = self._remembered.get(beginning)
-        is_plain = len(endpoint) <= MAX_ENDPOINT_CHARACTERS and not endpoint[end:].translate(_WITHOUT_PLAIN)
-        if known is not None and is_plain:
+        not_plain = endpoint[end:].encode("ascii", "replace").translate(None, _PLAIN)
+        if known is not None and not not_plain and len(endpoint) <= MAX_ENDPOINT_CHARACTERS:
             return CheckedEndpoint(endpoint, endpoint, known.origin, known.host, known.port, known.service)
         checked = self._policy.check(endpoint)
         # On loopback the first part says whose rules are played.

@@ -32,6 +32,7 @@ _POINT_BYTES = 65
 _SCALAR_BYTES = 32
 _AUTH_BYTES = 16
 _MAX_KEY_CHARACTERS = 4096
+_URL_SAFE_TO_PLAIN = bytes.maketrans(b"-_", b"+/")
 
 
 class InvalidSubscriptionKeys(ValueError):
@@ -146,9 +147,9 @@ def decode_base64url(text: str) -> bytes:
     bare = text.removesuffix("=").removesuffix("=")
     if len(text) > _MAX_KEY_CHARACTERS or not bare.isascii() or "=" in bare:
         raise ValueError("not base64url")
-    url_safe = bare.replace("+", "-").replace("/", "_")
+    plain = bare.encode("ascii").translate(_URL_SAFE_TO_PLAIN)
     try:
-        return base64.b64decode(url_safe + "=" * (-len(url_safe) % 4), altchars=b"-_", validate=True)
+        return binascii.a2b_base64(plain + b"=" * (-len(plain) % 4), strict_mode=True)
     except binascii.Error:
         raise ValueError("not base64url") from None
 
