@@ -10,19 +10,18 @@ from app.push.curl_addresses import AddressBook, Known, Name
 from app.push.curl_connections import Connections
 from app.push.curl_failure import outcome_of_failure, was_not_processed
 from app.push.curl_flight import Flight, Host
-from app.push.curl_job import REPORTED_AFTER_SECONDS, Job
+from app.push.curl_job import PREPARED_AT_ONCE, REPORTED_AFTER_SECONDS, Job, Prepared
 from app.push.curl_library import pycurl
 from app.push.curl_request import CurlRequest, Preparation
 from app.push.curl_transfer import Transfer
 from app.push.curl_verdict import outcome_of_answer, outcome_of_error
-from app.push.endpoint import CheckedEndpoint
 from app.push.message import PushMessage
 from app.push.outcome import Outcome, Reason
 from app.push.request import ttl_left
 from app.push.sender import Timeouts
 
-# Encrypted between two looks at the sockets: about two milliseconds.
-_BURST = 16
+# Begun between two looks at the sockets.
+_BURST = PREPARED_AT_ONCE
 _MAX_PARKED = 128
 # A service that says GOAWAY after every few requests needs some.
 _MAX_REPEATS = 32
@@ -50,7 +49,7 @@ class CurlLoop:
         self._look_every_seconds = min(max(self._patience / 5, 0.02), 0.25)
         self._look_due_at = 0.0
         self._jobs: deque[Job] = deque()
-        self._parked: dict[Name, list[tuple[Job, PushMessage, CheckedEndpoint]]] = {}
+        self._parked: dict[Name, list[tuple[Job, Prepared]]] = {}
         self._again: deque[CurlRequest] = deque()
 
     @property
@@ -110,27 +109,27 @@ class CurlLoop:
         """Begin a job's next message, or settle it; False when it has none that could be begun now."""
         if job.parked >= _MAX_PARKED or not job.may_begin:
             return False
-        held = job.next_held()
-        message = held[0] if held else job.next_message()
-        if message is None:
+        prepared = job.next_message(self._preparation.bodies_of)
+        if prepared is None:
             return False
+        message, body, target = prepared
         now = time.monotonic()
         try:
-            target = held[1] if held else self._preparation.target_of(message)
+            target = target or self._preparation.target_of(message)
             name = (target.host, target.port)
             host = self._flight.host(name)
             if not host.has_room:
-                job.hold(message, target)
+                job.hold(Prepared(message, body, target))
                 return False
             known = self._addresses.find(*name, now=now)
             if known is None:
-                self._parked.setdefault(name, []).append((job, message, target))
+                self._parked.setdefault(name, []).append((job, Prepared(message, body, target)))
                 job.parked += 1
                 return True
             if known.failure is not None:  # not raised: it would grow a traceback with each message
                 job.answer(message, outcome_of_error(known.failure), now=now)
                 return True
-            request = self._preparation.request_for(message, target, now=now)
+            request = self._preparation.request_for(message, body, target, now=now)
             request.owner = job
             self._begin(request, known, host)
         except Exception as error:
@@ -159,9 +158,9 @@ class CurlLoop:
         now = time.monotonic()
         for name in list(self._parked):
             if self._addresses.find(*name, now=now) is not None:
-                for job, message, target in reversed(self._parked.pop(name)):
+                for job, prepared in reversed(self._parked.pop(name)):
                     job.parked -= 1
-                    job.hold(message, target)
+                    job.hold(prepared)
 
     def _finish(self, transfer: Transfer, code: int, words: str) -> None:
         now = time.monotonic()
@@ -241,8 +240,8 @@ class CurlLoop:
             if request is not None:
                 begun.setdefault(id(request.owner), []).append(request.message)
         for parked in self._parked.values():
-            for job, message, _target in parked:
-                begun.setdefault(id(job), []).append(message)
+            for job, prepared in parked:
+                begun.setdefault(id(job), []).append(prepared.message)
         for job in self._jobs:
             job.fail(outcome, begun.get(id(job), []))
         self._jobs.clear()

@@ -1,13 +1,16 @@
 """From a push message to the request that the curl sender posts: checked, signed, encrypted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.push.encryption import encrypt
+from app.push.encryption import Plain, encrypt, encrypt_all
 from app.push.endpoint import CheckedEndpoint, EndpointPolicy, RepeatedCheck
-from app.push.message import PushMessage, check_size
+from app.push.message import MAX_PLAINTEXT_BYTES, PayloadTooLarge, PushMessage, check_size
 from app.push.request import headers_for, ttl_left
 from app.push.vapid import VapidSigner
+
+Body = bytes | Exception  # encrypted, or why it could not be
 
 _MAX_KEPT_HEADERS = 256
 # An empty value takes out what libcurl would add by itself.
@@ -40,15 +43,19 @@ class Preparation:
         """Return where the message goes. Raises EndpointNotAllowed."""
         return self._endpoints.check(message.endpoint)
 
-    def request_for(self, message: PushMessage, target: CheckedEndpoint, *, now: float) -> CurlRequest:
-        """Return the request for a message, encrypted; `now` is time.monotonic().
+    def bodies_of(self, messages: Sequence[PushMessage]) -> list[Body]:
+        """Return the encrypted bodies of messages, each empty for an empty payload, or why there is none."""
+        encrypted = iter(_encrypted([message for message in messages if _is_encrypted(message)]))
+        return [next(encrypted) if _is_encrypted(message) else _unencrypted(message) for message in messages]
 
-        Raises PayloadTooLarge, InvalidTopic, InvalidSubscriptionKeys and DeadlinePassed.
+    def request_for(self, message: PushMessage, body: Body, target: CheckedEndpoint, *, now: float) -> CurlRequest:
+        """Return the request for a message; `now` is time.monotonic().
+
+        Raises what there is instead of a body, InvalidTopic and DeadlinePassed.
         """
-        check_size(message)
-        headers = self._headers_for(message, target, now=now)
-        body = encrypt(message.payload, p256dh=message.p256dh, auth=message.auth) if message.payload else b""
-        return CurlRequest(message, target, headers, body)
+        if isinstance(body, Exception):
+            raise body
+        return CurlRequest(message, target, self._headers_for(message, target, now=now), body)
 
     def take_out_topic(self, request: CurlRequest, *, now: float) -> None:
         """Change a request into one without the Topic header. Raises DeadlinePassed."""
@@ -72,3 +79,30 @@ class Preparation:
                 self._kept_headers.clear()
             self._kept_headers[key] = headers
         return headers
+
+
+def _is_encrypted(message: PushMessage) -> bool:
+    return 0 < len(message.payload) <= MAX_PLAINTEXT_BYTES
+
+
+def _unencrypted(message: PushMessage) -> Body:
+    try:
+        check_size(message)
+    except PayloadTooLarge as error:
+        return error
+    return b""
+
+
+def _encrypted(messages: Sequence[PushMessage]) -> Sequence[Body]:
+    plains = [Plain(message.payload, message.p256dh, message.auth) for message in messages]
+    try:
+        return encrypt_all(plains)
+    except Exception:  # one of them is odd in a way that nobody foresaw; the others are not to suffer
+        return [_body_or_error(plain) for plain in plains]
+
+
+def _body_or_error(plain: Plain) -> Body:
+    try:
+        return encrypt(plain.payload, p256dh=plain.p256dh, auth=plain.auth)
+    except Exception as error:
+        return error

@@ -1,10 +1,11 @@
 import http_ece
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.push.encryption import encrypt
+from app.push.encryption import Plain, encrypt, encrypt_all
 from app.push.keys import InvalidSubscriptionKeys, decode_base64url, encode_base64url
 from app.push.message import MAX_PLAINTEXT_BYTES
 from app.simulator.decryption import decrypt
@@ -80,3 +81,38 @@ def test_keys_that_no_browser_gives_are_refused(p256dh: str, auth: str, field: s
         encrypt(b"x", p256dh=p256dh, auth=auth)
 
     assert refusal.value.field == field
+
+
+def test_messages_encrypted_together_are_each_for_their_own_browser() -> None:
+    browser_keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(3)]
+    points = [key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for key in browser_keys]
+    payloads = [b"one", b"two", b"three"]
+
+    bodies = encrypt_all(
+        [Plain(payload, encode_base64url(point), AUTH) for payload, point in zip(payloads, points, strict=True)]
+    )
+
+    auth = decode_base64url(AUTH)
+    read = [
+        http_ece.decrypt(body, private_key=key, auth_secret=auth)
+        for body, key in zip(bodies, browser_keys, strict=True)
+    ]
+    assert read == payloads
+
+
+def test_of_messages_encrypted_together_none_shares_a_key_or_a_salt() -> None:
+    bodies = encrypt_all([Plain(b"hello", P256DH, AUTH)] * 20)
+
+    written = [body for body in bodies if isinstance(body, bytes)]
+    assert len({body[:16] for body in written}) == 20, "salts"
+    assert len({body[21:86] for body in written}) == 20, "public keys"
+
+
+def test_bad_keys_among_messages_encrypted_together_are_told_in_their_place() -> None:
+    not_on_the_curve = encode_base64url(b"\x04" + b"\x01" * 64)
+
+    first, second, third = encrypt_all(
+        [Plain(b"hello", P256DH, AUTH), Plain(b"hello", not_on_the_curve, AUTH), Plain(b"hello", P256DH, AUTH)]
+    )
+
+    assert [type(body) for body in (first, second, third)] == [bytes, InvalidSubscriptionKeys, bytes]
