@@ -34,6 +34,15 @@ _NEXT_DUE = (
     .limit(1)
     .with_for_update(skip_locked=True)
 )
+_RENEW = text(
+    """
+    UPDATE push_delivery_batches AS batch
+    SET leased_until = now() + :lease
+    FROM push_notifications AS notification
+    WHERE batch.id = :batch_id AND batch.lease_token = :lease_token AND notification.id = batch.notification_id
+    RETURNING notification.state
+    """
+)
 # By the month, not the moment: see ledger.py on statistics. It leaves only the index on batch_id to go by.
 _PENDING = text(
     """
@@ -138,15 +147,7 @@ def renew(session: Session, work: Work) -> bool:
     Nothing further may be sent then.
     """
     state = session.execute(
-        update(DeliveryBatch)
-        .where(
-            DeliveryBatch.id == work.batch_id,
-            DeliveryBatch.lease_token == work.lease_token,
-            Notification.id == DeliveryBatch.notification_id,
-        )
-        .values(leased_until=func.now() + LEASE)
-        .returning(Notification.state)
-        .execution_options(synchronize_session=False)
+        _RENEW, {"batch_id": work.batch_id, "lease_token": work.lease_token, "lease": LEASE}
     ).scalar_one_or_none()
     is_held = state not in {None, NotificationState.CANCELLED}
     if not is_held:

@@ -73,14 +73,17 @@ def write(session: Session, work: Work, answered: Sequence[Answered]) -> BatchRe
     """Record outcomes over rows still pending, mark the subscriptions, and move retries to a later batch."""
     if not answered:
         return BatchReport()
-    entries = [_final_entry(recipient, outcome) for recipient, outcome in answered if not _is_retry(outcome)]
-    entries += _retry_entries(session, work, [pair for pair in answered if _is_retry(pair[1])])
+    accepted = [pair for pair in answered if pair[1].verdict is Verdict.ACCEPTED]
+    others = [pair for pair in answered if pair[1].verdict is not Verdict.ACCEPTED]
+    entries = [_entry_of_accepted(recipient, outcome) for recipient, outcome in accepted]
+    entries += [_final_entry(recipient, outcome) for recipient, outcome in others if not _is_retry(outcome)]
+    entries += _retry_entries(session, work, [pair for pair in others if _is_retry(pair[1])])
     counts = ledger.write(session, work.notification.id, entries, planned_at=work.planned_at)
     if counts.total() < len(entries):
         # The lease was lost meanwhile, and others have settled some of these: perhaps nobody is left to try again.
         later = {str(entry.batch_id) for entry in entries if entry.batch_id is not None}
         session.execute(_DROP_EMPTY, {"batch_ids": plain_array(later)})
-    _mark_subscriptions(session, work, answered)
+    _mark_subscriptions(session, work, [recipient.subscription_id for recipient, _ in accepted], others)
     return BatchReport(counts)
 
 
@@ -88,23 +91,24 @@ def _is_retry(outcome: Outcome) -> bool:
     return outcome.verdict is Verdict.RETRY
 
 
-def _final_entry(recipient: Recipient, outcome: Outcome) -> ledger.Entry:
-    verdict = outcome.verdict
-    if verdict is Verdict.ACCEPTED:
-        return ledger.Entry(
-            recipient.subscription_id,
-            DeliveryStatus.SENT,
-            response_code=outcome.status_code,
-            push_message_id=outcome.message_id,
-            tries=1,
-        )
+def _entry_of_accepted(recipient: Recipient, outcome: Outcome) -> ledger.Entry:
     return ledger.Entry(
         recipient.subscription_id,
-        STATUS_OF_VERDICT[verdict],
+        DeliveryStatus.SENT,
+        response_code=outcome.status_code,
+        push_message_id=outcome.message_id,
+        tries=1,
+    )
+
+
+def _final_entry(recipient: Recipient, outcome: Outcome) -> ledger.Entry:
+    return ledger.Entry(
+        recipient.subscription_id,
+        STATUS_OF_VERDICT[outcome.verdict],
         outcome.reason.value,
         outcome.status_code,
         outcome.detail or outcome.reason.value,
-        tries=0 if verdict is Verdict.EXPIRED else 1,
+        tries=0 if outcome.verdict is Verdict.EXPIRED else 1,
     )
 
 
@@ -157,21 +161,20 @@ def _later_batch(session: Session, work: Work, size: int, not_before: datetime) 
     return batch_id
 
 
-def _mark_subscriptions(session: Session, work: Work, answered: Sequence[Answered]) -> None:
+def _mark_subscriptions(session: Session, work: Work, accepted: Sequence[str], others: Sequence[Answered]) -> None:
     """Say on each subscription how it went.
 
     A bad mark is for the subscription as it was when the batch was claimed: who subscribed again since
     (`updated_at`) is not touched by an answer to the old one.
     """
     by_verdict: dict[Verdict, list[str]] = defaultdict(list)
-    for recipient, outcome in answered:
+    for recipient, outcome in others:
         by_verdict[outcome.verdict].append(recipient.subscription_id)
     by_verdict.pop(Verdict.EXPIRED, None)  # it was not posted: that says nothing about the subscription
-    if len(by_verdict) > 1:
+    if len(by_verdict) + bool(accepted) > 1:
         # Batches of several notifications reach the same people at once. Marked verdict by verdict, they would
         # wait for each other in a circle; one statement alone goes by the key (see ledger.go_by_key).
-        session.execute(_LOCK_IN_KEY_ORDER, {"ids": plain_array(chain.from_iterable(by_verdict.values()))})
-    accepted = by_verdict.pop(Verdict.ACCEPTED, None)
+        session.execute(_LOCK_IN_KEY_ORDER, {"ids": plain_array(chain(accepted, *by_verdict.values()))})
     if accepted:
         session.execute(_MARK_ACCEPTED, {"ids": plain_array(accepted)})
     for verdict, ids in by_verdict.items():

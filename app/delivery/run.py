@@ -21,7 +21,7 @@ from app.keyring.service import Keyring
 from app.observability import metrics
 from app.push.keys import VapidKey
 from app.push.message import PushMessage, Urgency
-from app.push.outcome import Outcome
+from app.push.outcome import Outcome, Verdict
 from app.push.sender import Sender, never
 
 WRITE_EVERY_ROWS = 200
@@ -144,7 +144,6 @@ class _Writer:
     def add(self, answers: list[tuple[PushMessage, Outcome]]) -> None:
         for message, outcome in answers:
             self._answered.append((self._unanswered.pop(message.ref), outcome))
-        _measure(self._service, [outcome for _, outcome in answers])
         is_due = time.monotonic() - self._written_at >= WRITE_EVERY_SECONDS
         # The last ones are written with the end of the batch, or when they take their time.
         are_enough = min(len(self._answered), len(self._unanswered)) >= WRITE_EVERY_ROWS
@@ -189,14 +188,19 @@ class _Writer:
                 time.sleep(wait_seconds)
                 wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
         self.report.add(report)
+        _measure(self._service, [outcome for _, outcome in self._answered])
         self._in_flight.dec(len(self._answered))
         self._answered = []
         self._written_at = time.monotonic()
 
 
 def _measure(service: str, outcomes: list[Outcome]) -> None:
-    for verdict, count in Counter(outcome.verdict.value for outcome in outcomes).items():
-        metrics.deliveries.labels(service=service, verdict=verdict).inc(count)
+    counts: Counter[Verdict] = Counter(
+        outcome.verdict for outcome in outcomes if outcome.verdict is not Verdict.ACCEPTED
+    )
+    counts[Verdict.ACCEPTED] = len(outcomes) - counts.total()
+    for verdict, count in counts.items():
+        metrics.deliveries.labels(service=service, verdict=verdict.value).inc(count)
     durations = [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
     metrics.observe_all(metrics.push_request_duration.labels(service=service), durations)
 

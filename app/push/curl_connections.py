@@ -28,6 +28,7 @@ class Connections:
         os.set_blocking(self._woken, False)
         os.set_blocking(self._waker, False)
         self._selector.register(self._woken, selectors.EVENT_READ)
+        self._watched: dict[int, int] = {}  # libcurl's sockets, and what is awaited of them
         self._timer_due_at: float | None = None
         self._multi = multi = pycurl.CurlMulti()
         multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
@@ -86,17 +87,18 @@ class Connections:
         return finished
 
     def _watch(self, what: int, fd: int, _multi: Any, _data: Any) -> None:
-        if what == pycurl.POLL_REMOVE:
-            if fd in self._selector.get_map():
-                self._selector.unregister(fd)
+        events = 0 if what == pycurl.POLL_REMOVE else _selector_events(what)
+        before = self._watched.pop(fd, 0)
+        if events:
+            self._watched[fd] = events
+        if events == before:
             return
-        events = (selectors.EVENT_READ if what & pycurl.POLL_IN else 0) | (
-            selectors.EVENT_WRITE if what & pycurl.POLL_OUT else 0
-        )
-        if fd in self._selector.get_map():
-            self._selector.modify(fd, events)
-        else:
+        if not events:
+            self._selector.unregister(fd)
+        elif not before:
             self._selector.register(fd, events)
+        else:
+            self._selector.modify(fd, events)
 
     def _set_timer(self, milliseconds: int) -> None:
         self._timer_due_at = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
@@ -105,6 +107,12 @@ class Connections:
         with suppress(BlockingIOError):
             while len(os.read(self._woken, 4096)) == 4096:
                 pass
+
+
+def _selector_events(what: int) -> int:
+    wants_in = selectors.EVENT_READ if what & pycurl.POLL_IN else 0
+    wants_out = selectors.EVENT_WRITE if what & pycurl.POLL_OUT else 0
+    return wants_in | wants_out
 
 
 def _curl_events(events: int) -> int:

@@ -5,6 +5,7 @@ means the same as SIGTERM. So secrets stand neither in the arguments nor in the 
 its parent, however that ended.
 """
 
+import gc
 import os
 import pickle
 import sys
@@ -38,6 +39,8 @@ def run(settings: Settings, end: EndOfWork) -> int:
         log.error("worker cannot start", reason=str(error))
         return CANNOT_START
     loop = DeliveryLoop(pipeline)
+    gc.collect()
+    gc.freeze()  # what is imported stays: looking through it again and again would cost as much as a query
     loop.start()
     metrics.worker_processes.set(1)
     end.wait()

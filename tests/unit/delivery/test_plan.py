@@ -1,3 +1,5 @@
+from uuid import UUID
+
 import pytest
 
 from app.db.session import transaction
@@ -13,7 +15,7 @@ def small_pages(monkeypatch):
 
 def plan_all(pipeline):
     """Let a worker plan until nothing is left; return the notifications' ids in the order of their pages."""
-    pages = []
+    pages: list[UUID] = []
     while True:
         with transaction(pipeline.sessions) as session:
             notification_id = plan.next_to_plan(session)
