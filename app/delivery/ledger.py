@@ -18,11 +18,11 @@ from app.models import DeliveryStatus
 # moment ago: PostgreSQL takes it for a handful of rows, and to find two hundred of them reads all that it has. So
 # nothing but the entries narrows the rows down (OFFSET 0 hides that their keys begin alike, and the partition is
 # named), and other ways of joining are out of the question.
-_GO_BY_KEY = text(
-    "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),"
-    " set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)"
-)
 _WRITE = """
+    SET LOCAL enable_hashjoin = off;
+    SET LOCAL enable_mergejoin = off;
+    SET LOCAL enable_seqscan = off;
+    SET LOCAL enable_bitmapscan = off;
     WITH changed AS (
         UPDATE {partition} AS log
         SET status = entry.status,
@@ -62,11 +62,6 @@ def _write_to(partition: str) -> TextClause:
     return text(_WRITE.format(partition=partition))
 
 
-def go_by_key(session: Session) -> None:
-    """Let this transaction look rows up by the index of their key, in the order in which the keys are given."""
-    session.execute(_GO_BY_KEY)
-
-
 class Entry(NamedTuple):
     """What becomes of one delivery. `batch_id` moves it to another batch; `tries` is 1 when it was posted."""
 
@@ -83,11 +78,13 @@ class Entry(NamedTuple):
 def write(
     session: Session, notification_id: UUID, entries: Sequence[Entry], *, planned_at: datetime
 ) -> Counter[DeliveryStatus]:
-    """Write the entries over rows still pending, in key order; return how many rows became what."""
+    """Write the entries over rows still pending, in key order; return how many rows became what.
+
+    What this transaction does next looks rows up by the index of their key, too, in the order of the keys given.
+    """
     if not entries:
         return Counter()
     ids, statuses, reasons, codes, errors, message_ids, batch_ids, tries = zip(*sorted(entries), strict=True)
-    go_by_key(session)
     changed = session.execute(
         _write_to(partition_of(planned_at)),
         {

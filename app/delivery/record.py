@@ -173,7 +173,7 @@ def _mark_subscriptions(session: Session, work: Work, accepted: Sequence[str], o
     by_verdict.pop(Verdict.EXPIRED, None)  # it was not posted: that says nothing about the subscription
     if len(by_verdict) + bool(accepted) > 1:
         # Batches of several notifications reach the same people at once. Marked verdict by verdict, they would
-        # wait for each other in a circle; one statement alone goes by the key (see ledger.go_by_key).
+        # wait for each other in a circle; one statement alone goes by the key (see ledger.write).
         session.execute(_LOCK_IN_KEY_ORDER, {"ids": plain_array(chain(accepted, *by_verdict.values()))})
     if accepted:
         session.execute(_MARK_ACCEPTED, {"ids": plain_array(accepted)})
