@@ -13,6 +13,7 @@ from app.push.vapid import VapidSigner
 Body = bytes | Exception  # encrypted, or why it could not be
 
 _MAX_KEPT_HEADERS = 256
+_KEPT_SECONDS = 60.0  # then the signer is asked again, which renews its own in time
 # An empty value takes out what libcurl would add by itself.
 _NOT_SENT = ["Accept:", "Expect:"]
 
@@ -37,7 +38,7 @@ class Preparation:
     def __init__(self, *, policy: EndpointPolicy, signer: VapidSigner) -> None:
         self._endpoints = RepeatedCheck(policy)
         self._signer = signer
-        self._kept_headers: dict[tuple[Any, ...], list[str]] = {}
+        self._kept_headers: dict[tuple[Any, ...], tuple[list[str], float]] = {}  # and until when
 
     def target_of(self, message: PushMessage) -> CheckedEndpoint:
         """Return where the message goes. Raises EndpointNotAllowed."""
@@ -63,21 +64,22 @@ class Preparation:
         request.is_without_topic = True
 
     def _headers_for(self, message: PushMessage, target: CheckedEndpoint, *, now: float) -> list[str]:
-        authorization = self._signer.authorization(target.origin, message.vapid_key)
         ttl_seconds = ttl_left(message, now=now)
         key = (
-            *(authorization, target.service, ttl_seconds),
-            *(message.urgency, message.topic, not message.payload),
+            *(target.origin, target.service.value, message.vapid_key.public, ttl_seconds),
+            *(message.urgency.value, message.topic, not message.payload),
         )
-        headers = self._kept_headers.get(key)
-        if headers is None:
-            wanted = headers_for(message, target, authorization=authorization, now=now)
-            headers = [*(f"{name}: {value}" for name, value in wanted.items()), *_NOT_SENT]
-            if "Content-Type" not in wanted:
-                headers.append("Content-Type:")
-            if len(self._kept_headers) >= _MAX_KEPT_HEADERS:
-                self._kept_headers.clear()
-            self._kept_headers[key] = headers
+        kept = self._kept_headers.get(key)
+        if kept is not None and now < kept[1]:
+            return kept[0]
+        authorization = self._signer.authorization(target.origin, message.vapid_key)
+        wanted = headers_for(message, target, authorization=authorization, now=now)
+        headers = [*(f"{name}: {value}" for name, value in wanted.items()), *_NOT_SENT]
+        if "Content-Type" not in wanted:
+            headers.append("Content-Type:")
+        if len(self._kept_headers) >= _MAX_KEPT_HEADERS:
+            self._kept_headers.clear()
+        self._kept_headers[key] = headers, now + _KEPT_SECONDS
         return headers
 
 

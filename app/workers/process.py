@@ -26,6 +26,7 @@ from app.workers.opening import close_pipeline, endpoint_policy_of, open_pipelin
 CONNECTIONS = RUNNERS + 1  # and that of the lookout; one more, not the pool's, listens
 # For what is still in flight when the patience is over: it is given up, and the rest given back.
 LAST_SECONDS = 3.0
+GARBAGE_THRESHOLD = 20_000  # objects
 CANNOT_START = 1
 
 log = structlog.get_logger(__name__)
@@ -39,8 +40,10 @@ def run(settings: Settings, end: EndOfWork) -> int:
         log.error("worker cannot start", reason=str(error))
         return CANNOT_START
     loop = DeliveryLoop(pipeline)
+    # What is imported stays, and what a batch makes is gone with it: looking for cycles costs more than it finds.
     gc.collect()
-    gc.freeze()  # what is imported stays: looking through it again and again would cost as much as a query
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD)
     loop.start()
     metrics.worker_processes.set(1)
     end.wait()
