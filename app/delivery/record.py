@@ -92,13 +92,8 @@ def _is_retry(outcome: Outcome) -> bool:
 
 
 def _entry_of_accepted(recipient: Recipient, outcome: Outcome) -> ledger.Entry:
-    return ledger.Entry(
-        recipient.subscription_id,
-        DeliveryStatus.SENT,
-        response_code=outcome.status_code,
-        push_message_id=outcome.message_id,
-        tries=1,
-    )
+    code, message_id = outcome.status_code, outcome.message_id
+    return ledger.Entry(recipient.subscription_id, DeliveryStatus.SENT, None, code, None, message_id, None, 1)
 
 
 def _final_entry(recipient: Recipient, outcome: Outcome) -> ledger.Entry:

@@ -32,6 +32,11 @@ class Host:
     def has_room(self) -> bool:
         return self.in_flight < self.limit
 
+    @property
+    def is_at_its_best(self) -> bool:
+        """Whether another answer would change nothing."""
+        return self.limit == MAX_IN_FLIGHT_PER_HOST
+
     def answered(self, *, is_http2: bool) -> None:
         # HTTP/1.1 carries one request on a connection: more of them would only wait inside libcurl.
         self.is_http1 = not is_http2
@@ -87,6 +92,7 @@ class Flight:
         transfer.load(request, known, now=now)
         self._connections.begin(transfer.curl)
         self._under_way[transfer] = None
+        request.host = host
         host.in_flight += 1
 
     def end(self, transfer: Transfer) -> CurlRequest:
@@ -97,8 +103,7 @@ class Flight:
         del self._under_way[transfer]
         transfer.request = None
         self._spare.append(transfer)
-        host = self.host((request.target.host, request.target.port))
-        host.in_flight -= 1
+        request.host.in_flight -= 1
         return request
 
     def note_answer(self, transfer: Transfer, *, now: float) -> None:

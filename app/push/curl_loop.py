@@ -164,12 +164,12 @@ class CurlLoop:
 
     def _finish(self, transfer: Transfer, code: int, words: str) -> None:
         now = time.monotonic()
-        target = transfer.request.target if transfer.request else None
-        assert target is not None
-        host = self._flight.host((target.host, target.port))
+        assert transfer.request is not None
+        host: Host = transfer.request.host
         if code == 0 or transfer.has_answered:
             self._flight.note_answer(transfer, now=now)
-            host.answered(is_http2=transfer.is_http2)
+            if not host.is_at_its_best:
+                host.answered(is_http2=transfer.is_http2)
             try:
                 outcome = outcome_of_answer(transfer, seconds=now - transfer.began_at)
             except Exception as error:

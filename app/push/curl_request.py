@@ -20,13 +20,15 @@ _NOT_SENT = ["Accept:", "Expect:"]
 
 @dataclass(slots=True)
 class CurlRequest:
-    """One post, as often as it has to be made. `owner` is whom its outcome is for."""
+    """One post, as often as it has to be made. `owner` is whom its outcome is for, `host` where it is
+    under way."""
 
     message: PushMessage
     target: CheckedEndpoint
     headers: list[str]
     body: bytes
     owner: Any = None
+    host: Any = None
     repeats: int = field(default=0)
     after_idle: bool = field(default=False)
     is_without_topic: bool = field(default=False)

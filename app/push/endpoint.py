@@ -6,6 +6,7 @@ An endpoint is hostile input: whoever subscribes chooses it, and we then post to
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 MAX_ENDPOINT_CHARACTERS = 2048
@@ -51,8 +52,7 @@ class EndpointNotAllowed(ValueError):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedEndpoint:
+class CheckedEndpoint(NamedTuple):
     """An endpoint that the policy allows.
 
     `endpoint` is canonical (scheme and host in lower case, no default port); `identity` is the same text for all
