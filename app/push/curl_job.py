@@ -17,7 +17,7 @@ Answered = list[tuple[PushMessage, Outcome]]
 PREPARED_AT_ONCE = 32
 # Few enough for the caller to hear of them soon, many enough that waking it costs little beside the posts.
 _REPORTED_AT_ONCE = 256
-REPORTED_AFTER_SECONDS = 0.1
+REPORTED_AFTER_SECONDS = 0.25
 
 
 class Prepared(NamedTuple):
