@@ -124,7 +124,10 @@ def _deliver(
 
 
 class _Writer:
-    """Collects outcomes and writes them every second or every 200, renewing the lease each time."""
+    """Collects outcomes and writes them every second or every 200, renewing the lease each time.
+
+    The last 200 are written with the end of the batch.
+    """
 
     def __init__(self, sessions: SessionFactory, work: Work) -> None:
         self.must_stop = False
