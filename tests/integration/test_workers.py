@@ -97,6 +97,7 @@ def test_embedded_workers_deliver_what_is_too_large_for_a_request_and_are_replac
 
     broadcast(server)
     until(lambda: received(subscribers) == [1] * 120, "everybody is reached")
+    until(lambda: scrape(server).value("push_deliveries_total", verdict="accepted") == 120, "and it is recorded")
     victim = workers_of(server)[0]
     victim.kill()
     broadcast(server)
