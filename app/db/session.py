@@ -92,6 +92,13 @@ def _test_idle_connections(engine: Engine) -> None:
             raise exc.DisconnectionError from error  # the pool connects anew
 
 
+def engine_of(sessions: SessionFactory) -> Engine:
+    """Return the engine behind a session factory: for what is no transaction, such as closing the pool."""
+    engine = sessions.kw["bind"]
+    assert isinstance(engine, Engine)
+    return engine
+
+
 @contextmanager
 def transaction(sessions: SessionFactory) -> Iterator[Session]:
     """Run the block in one transaction: committed at its end, rolled back if it raises."""

@@ -12,10 +12,10 @@ from typing import Any
 
 import structlog
 from psycopg2 import Error as DriverError
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.db.session import SessionFactory
+from app.db.session import SessionFactory, engine_of
 
 CHANNEL = "push_work"
 RECONNECT_AFTER_SECONDS = 5.0
@@ -117,10 +117,8 @@ class Listener:
 
 
 def _connect(sessions: SessionFactory) -> Connection:
-    engine = sessions.kw["bind"]
-    assert isinstance(engine, Engine)
     # Autocommit: a notification leaves at once, and a listener that idled in a transaction would be ended.
-    return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    return engine_of(sessions).connect().execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _driver(connection: Connection) -> Any:

@@ -7,6 +7,7 @@ import asyncio
 
 from fastapi import Request, Response
 
+from app.db.session import engine_of
 from app.errors import NotFound
 from app.health.checks import HealthChecks, is_ready, overall
 from app.health.schemas import Health, Overall, Readiness
@@ -21,7 +22,7 @@ def _checks(request: Request) -> HealthChecks:
     """Return the app's checks, made when first needed: the database's address is known once the service runs."""
     state = request.app.state
     if not hasattr(state, "health_checks"):
-        state.health_checks = HealthChecks(state.sessions.kw["bind"], state.settings.redis_url)
+        state.health_checks = HealthChecks(engine_of(state.sessions), state.settings.redis_url)
     checks: HealthChecks = state.health_checks
     return checks
 

@@ -2,10 +2,10 @@
 
 from contextlib import suppress
 
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.db.session import SessionFactory
+from app.db.session import SessionFactory, engine_of
 
 
 class Leader:
@@ -43,10 +43,8 @@ class Leader:
         self._connection = None
 
     def _try_to_take_over(self, sessions: SessionFactory) -> bool:
-        engine = sessions.kw["bind"]
-        assert isinstance(engine, Engine)
         # Autocommit: a connection that idles in a transaction would be ended by its own timeout.
-        connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        connection = engine_of(sessions).connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
             if connection.scalar(select(func.pg_try_advisory_lock(self._lock_key))):
                 connection.detach()  # closing it then really closes it, and the lock with it

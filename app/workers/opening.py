@@ -1,8 +1,6 @@
 """The pipeline of a process, opened from its settings: the same in an API process and in a worker."""
 
-from sqlalchemy import Engine
-
-from app.db.session import create_sessions, database_url_of
+from app.db.session import create_sessions, database_url_of, engine_of
 from app.delivery.payload import PublicUrls
 from app.delivery.run import Pipeline
 from app.keyring.service import Keyring
@@ -41,6 +39,4 @@ def close_pipeline(pipeline: Pipeline) -> None:
     """Close its connections, to push services and to the database. What is under way ends early."""
     pipeline.sender.close()
     pipeline.inline.shutdown(cancel_futures=True)
-    engine = pipeline.sessions.kw["bind"]
-    assert isinstance(engine, Engine)
-    engine.dispose()
+    engine_of(pipeline.sessions).dispose()

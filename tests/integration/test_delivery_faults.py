@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import event, func, select, text
 
-from app.db.session import PASSING_ERRORS, transaction
+from app.db.session import PASSING_ERRORS, engine_of, transaction
 from app.delivery import run
 from app.models import DeliveryLog, DeliveryStatus, Notification, Subscription
 from tests.support.delivery import finish_with_a_worker, send
@@ -21,7 +21,7 @@ class FailingConnection:
     def __init__(self, sessions):
         self.steps = 0
         self._fails_at = None
-        engine = sessions.kw["bind"]
+        engine = engine_of(sessions)
         event.listen(engine, "before_cursor_execute", lambda connection, *rest: self._step(connection))
         event.listen(engine, "commit", self._step)
 

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from app import __version__
-from app.db.session import SessionFactory, create_sessions
+from app.db.session import SessionFactory, create_sessions, engine_of
 from app.health import checks
 from app.health.postgres_probe import PostgresProbe
 from app.main import create_app
@@ -150,7 +150,7 @@ def test_a_database_that_hangs_does_not_hang_health(make_settings: SettingsFacto
 def test_a_pool_that_is_exhausted_does_not_hang_health(client: TestClient, app: FastAPI) -> None:
     sessions: SessionFactory = app.state.sessions
     with ExitStack() as stack:
-        pool = sessions.kw["bind"].pool
+        pool: Any = engine_of(sessions).pool
         while pool.checkedout() < pool.size() + pool._max_overflow:
             stack.enter_context(sessions()).execute(text("SELECT 1"))
         answer = client.get("/health/")

@@ -17,13 +17,13 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from psycopg2.sql import SQL, Identifier
-from sqlalchemy import Engine, make_url
+from sqlalchemy import make_url
 
 from app.db.embedded import new_scratch_directory, throwaway
 from app.db.embedded_cluster import read_listening
 from app.db.embedded_home import locate, prepare_directory
 from app.db.embedded_server import Server
-from app.db.session import SessionFactory, create_sessions
+from app.db.session import SessionFactory, create_sessions, engine_of
 
 PROJECT_ROOT = Path(__file__).parents[2]
 
@@ -74,9 +74,7 @@ def alembic_config(url: str) -> Config:
 
 def dispose(sessions: SessionFactory) -> None:
     """Close the pool behind a session factory."""
-    engine = sessions.kw["bind"]
-    assert isinstance(engine, Engine)
-    engine.dispose()
+    engine_of(sessions).dispose()
 
 
 class StoppablePostgres:

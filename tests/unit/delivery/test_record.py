@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import event, func, select
 
-from app.db.session import transaction
+from app.db.session import engine_of, transaction
 from app.delivery import claim, plan, record
 from app.delivery.claim import Work
 from app.models import BatchState, DeliveryBatch
@@ -31,7 +31,7 @@ def test_two_notifications_that_end_the_other_way_round_do_not_lock_each_other_o
     subscribers = subscribe(2)
     both_began = threading.Barrier(2)
 
-    @event.listens_for(pipeline.sessions.kw["bind"], "after_cursor_execute")
+    @event.listens_for(engine_of(pipeline.sessions), "after_cursor_execute")
     def wait_for_the_other(connection, cursor, statement, *rest):
         if statement.startswith("UPDATE push_subscriptions"):
             with contextlib.suppress(threading.BrokenBarrierError):

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event, select, text
 from sqlalchemy.exc import OperationalError
 
-from app.db.session import transaction
+from app.db.session import engine_of, transaction
 from app.delivery import claim, plan, run
 from app.delivery.run import run_batch
 from app.models import DeliveryBatch, DeliveryLog
@@ -24,8 +24,8 @@ class Database:
     def __init__(self, sessions):
         self.is_away = False
         self.refused = 0
-        event.listen(sessions.kw["bind"], "do_connect", self._refuse, insert=True)
-        event.listen(sessions.kw["bind"], "before_cursor_execute", self._refuse)
+        event.listen(engine_of(sessions), "do_connect", self._refuse, insert=True)
+        event.listen(engine_of(sessions), "before_cursor_execute", self._refuse)
 
     def _refuse(self, *args):
         if self.is_away:
