@@ -9,10 +9,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import and_, func, or_, select, text, update
+from sqlalchemy import DateTime, Text, Uuid, and_, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from app.db.session import database_now
 from app.delivery import cancel, ledger
 from app.delivery.finish import finish_if_done
 from app.delivery.partitions import month_of
@@ -34,6 +33,14 @@ _NEXT_DUE = (
     .limit(1)
     .with_for_update(skip_locked=True)
 )
+_TAKE = text(
+    """
+    UPDATE push_delivery_batches
+    SET state = 'leased', lease_token = :lease_token, leased_until = now() + :lease
+    WHERE id = :batch_id AND (state = 'ready' OR (state = 'leased' AND leased_until < now()))
+    RETURNING notification_id, planned_at, endpoint_host, vapid_key_id, attempt, now()
+    """
+).columns(notification_id=Uuid(), planned_at=DateTime(), endpoint_host=Text(), vapid_key_id=Uuid())
 _RENEW = text(
     """
     UPDATE push_delivery_batches AS batch
@@ -63,6 +70,22 @@ _PENDING = text(
       AND log.batch_id = :batch_id
       AND log.status = 'pending'
     ORDER BY log.subscription_id
+    """
+)
+_CLOSE = text(
+    """
+    UPDATE push_delivery_batches
+    SET state = 'closed', closed_at = now(), lease_token = NULL, leased_until = NULL
+    WHERE id = :batch_id AND lease_token = :lease_token
+    RETURNING id
+    """
+)
+_GIVE_BACK = text(
+    """
+    UPDATE push_delivery_batches
+    SET state = 'ready', not_before = now(), lease_token = NULL, leased_until = NULL
+    WHERE id = :batch_id AND lease_token = :lease_token
+    RETURNING id
     """
 )
 _STATUS_OF_REASON = {
@@ -114,30 +137,19 @@ def take(session: Session, batch_id: UUID) -> Work | None:
     Settles at once those who are not to be sent to any more: past the deadline, unsubscribed, disabled, gone. Of a
     cancelled notification that is everybody: None, too, with further batches of it settled in the same go.
     """
-    batch = session.execute(
-        update(DeliveryBatch)
-        .where(DeliveryBatch.id == batch_id, _IS_FREE)
-        .values(state=BatchState.LEASED, lease_token=uuid4(), leased_until=func.now() + LEASE)
-        .returning(DeliveryBatch)
-    ).scalar_one_or_none()
-    if batch is None or batch.lease_token is None:
+    lease_token = uuid4()
+    batch = session.execute(_TAKE, {"batch_id": batch_id, "lease_token": lease_token, "lease": LEASE}).one_or_none()
+    if batch is None:
         return None
-    notification = session.get_one(Notification, batch.notification_id)
+    notification_id, planned_at, endpoint_host, vapid_key_id, attempt, now = batch
+    notification = session.get_one(Notification, notification_id)
     if notification.state == NotificationState.CANCELLED:
-        cancel.settle(session, notification, [batch.id, *_some_free(session, notification.id)])
+        cancel.settle(session, notification, [batch_id, *_some_free(session, notification_id)])
         return None
-    recipients, settled = _read(session, batch)
-    ledger.write(session, batch.notification_id, settled, planned_at=batch.planned_at)
+    recipients, settled = _read(session, batch_id, planned_at)
+    ledger.write(session, notification_id, settled, planned_at=planned_at)
     return Work(
-        batch.id,
-        batch.lease_token,
-        notification,
-        batch.planned_at,
-        batch.endpoint_host,
-        batch.vapid_key_id,
-        batch.attempt,
-        database_now(session),
-        recipients,
+        batch_id, lease_token, notification, planned_at, endpoint_host, vapid_key_id, attempt, now, recipients
     )
 
 
@@ -160,20 +172,14 @@ def close(session: Session, work: Work, *, give_back: bool = False) -> None:
 
     Does nothing when the lease was lost: the batch is another's then.
     """
-    if give_back:
-        values = {"state": BatchState.READY, "not_before": func.now()}
-    else:
-        values = {"state": BatchState.CLOSED, "closed_at": func.now()}
     ended = session.execute(
-        update(DeliveryBatch)
-        .where(DeliveryBatch.id == work.batch_id, DeliveryBatch.lease_token == work.lease_token)
-        .values(lease_token=None, leased_until=None, **values)
-        .returning(DeliveryBatch.id)
+        _GIVE_BACK if give_back else _CLOSE, {"batch_id": work.batch_id, "lease_token": work.lease_token}
     )
-    if ended.scalar_one_or_none() is not None and not give_back:
-        finish_if_done(session, work.notification.id)
+    is_closed = ended.one_or_none() is not None and not give_back
+    state = finish_if_done(session, work.notification.id) if is_closed else None
     # Also when the lease was lost: retries may have been planned in this transaction.
-    cancel.hasten_if_cancelled(session, work.notification.id)
+    if state in {None, NotificationState.CANCELLED}:
+        cancel.hasten_if_cancelled(session, work.notification.id)
 
 
 def put_off(session: Session, batch_id: UUID, *, lease_token: UUID | None) -> None:
@@ -228,10 +234,10 @@ def _some_free(session: Session, notification_id: UUID) -> list[UUID]:
     )
 
 
-def _read(session: Session, batch: DeliveryBatch) -> tuple[list[Recipient], list[ledger.Entry]]:
+def _read(session: Session, batch_id: UUID, planned_at: datetime) -> tuple[list[Recipient], list[ledger.Entry]]:
     """Return the batch's pending deliveries: those to be sent, and those settled by what has changed since."""
-    month_start, month_end = month_of(batch.planned_at)
-    rows = session.execute(_PENDING, {"batch_id": batch.id, "month_start": month_start, "month_end": month_end})
+    month_start, month_end = month_of(planned_at)
+    rows = session.execute(_PENDING, {"batch_id": batch_id, "month_start": month_start, "month_end": month_end})
     recipients, settled = [], []
     for subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left, reason in rows:
         if reason is None:

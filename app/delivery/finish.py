@@ -2,44 +2,35 @@
 
 from uuid import UUID
 
-from sqlalchemy import case, exists, func, select, update
+from sqlalchemy import exists, select, text
 from sqlalchemy.orm import Session
 
 from app.models import BatchState, DeliveryBatch, Notification, NotificationState
 
-_ENDING = (NotificationState.SENDING, NotificationState.CANCELLED)
+_LOCK = text("SELECT state FROM push_notifications WHERE id = :id FOR NO KEY UPDATE")
+_FINISH = text(
+    """
+    UPDATE push_notifications
+    SET state = CASE state WHEN 'sending' THEN 'sent' ELSE state END, finished_at = now()
+    WHERE id = :id
+      AND state IN ('sending', 'cancelled')
+      AND finished_at IS NULL
+      AND NOT EXISTS (
+          SELECT FROM push_delivery_batches WHERE notification_id = :id AND state <> 'closed'
+      )
+    """
+)
 
 
 def finish_if_done(session: Session, notification_id: UUID) -> NotificationState:
     """Mark the notification sent once its last batch is closed; a cancelled one is only finished then.
 
-    Return the state that it had.
-
-    Takes the row's lock first: of two workers closing the last two batches at once, the later one sees both
-    closed.
+    Returns the state that it had. Takes the row's lock first: of two workers closing the last two batches at once,
+    the later one sees both closed.
     """
-    state = session.scalars(
-        select(Notification.state).where(Notification.id == notification_id).with_for_update(key_share=True)
-    ).one()
-    has_open_batch = exists().where(
-        DeliveryBatch.notification_id == notification_id, DeliveryBatch.state != BatchState.CLOSED
-    )
-    session.execute(
-        update(Notification)
-        .where(
-            Notification.id == notification_id,
-            Notification.state.in_(_ENDING),
-            Notification.finished_at.is_(None),
-            ~has_open_batch,
-        )
-        .values(
-            state=case(
-                (Notification.state == NotificationState.SENDING, NotificationState.SENT), else_=Notification.state
-            ),
-            finished_at=func.now(),
-        )
-    )
-    return state
+    state = session.execute(_LOCK, {"id": notification_id}).scalar_one()
+    session.execute(_FINISH, {"id": notification_id})
+    return NotificationState(state)
 
 
 def is_everybody_tried(session: Session, notification_id: UUID) -> bool:
