@@ -19,7 +19,6 @@ from app.models import (
     DEFAULT_TENANT_ID,
     BatchState,
     DeliveryBatch,
-    Notification,
     NotificationState,
     Subscription,
     VapidKey,
@@ -35,6 +34,7 @@ from app.workers.database_gauges import (
 )
 from app.workers.leader import Leader
 from tests.support.databases import StoppablePostgres, alembic_config, create_database, dispose
+from tests.support.ledger import add_notification
 from tests.support.metric_samples import Samples
 
 
@@ -82,23 +82,8 @@ def subscribe(sessions: SessionFactory, vapid_key_id: UUID, **columns: Any) -> N
 
 
 def notify(sessions: SessionFactory, state: NotificationState) -> UUID:
-    notification_id = new_id()
     with transaction(sessions) as session:
-        session.execute(
-            insert(Notification).values(
-                id=notification_id,
-                tenant_id=DEFAULT_TENANT_ID,
-                title="t",
-                body="b",
-                type="general",
-                is_broadcast=True,
-                ttl_seconds=60,
-                urgency="normal",
-                state=state,
-                accepted_at=func.now(),
-            )
-        )
-    return notification_id
+        return add_notification(session, state=state)
 
 
 def plan_batch(

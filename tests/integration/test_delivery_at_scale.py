@@ -7,10 +7,10 @@ from sqlalchemy import text
 
 from app.db.session import create_sessions, database_now, transaction
 from app.delivery import claim, ledger, plan, record
-from app.ids import new_id
 from app.keyring.service import Keyring
-from app.models import DEFAULT_TENANT_ID, DeliveryStatus, Notification, NotificationState
+from app.models import DEFAULT_TENANT_ID, DeliveryStatus, NotificationState
 from tests.support.databases import dispose, temporary_database
+from tests.support.ledger import add_notification
 from tests.support.senders import ACCEPTED
 
 AUDIENCE = 20_000  # as many as make an index cheaper than reading everything
@@ -46,24 +46,9 @@ def take(session, batch_id):
 
 
 def accept(session):
-    now = database_now(session)
-    notification = Notification(
-        id=new_id(),
-        tenant_id=DEFAULT_TENANT_ID,
-        title="Title",
-        body="Body",
-        type="general",
-        is_broadcast=True,
-        ttl_seconds=3600,
-        urgency="normal",
-        state=NotificationState.PLANNING,
-        created_at=now,
-        accepted_at=now - timedelta(minutes=30),
-        planned_count=0,
+    return add_notification(
+        session, state=NotificationState.PLANNING, accepted_at=database_now(session) - timedelta(minutes=30)
     )
-    session.add(notification)
-    session.flush()
-    return notification.id
 
 
 def plan_all(session, notification_id):

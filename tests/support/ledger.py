@@ -3,9 +3,10 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from app.delivery.partitions import ensure_partitions
@@ -77,6 +78,27 @@ def add_subscription(
     return subscription_id
 
 
+def add_notification(
+    session: Session, tenant_id: UUID = DEFAULT_TENANT_ID, *, state: NotificationState, **columns: Any
+) -> UUID:
+    """Store a broadcast and return its id. It was accepted now unless these columns say otherwise."""
+    notification_id = new_id()
+    values = {
+        "id": notification_id,
+        "tenant_id": tenant_id,
+        "title": "Title",
+        "body": "Body",
+        "type": "general",
+        "is_broadcast": True,
+        "ttl_seconds": 4 * 24 * 3600,
+        "urgency": "normal",
+        "state": state,
+        "accepted_at": func.now(),
+    }
+    session.execute(insert(Notification).values(values | columns))
+    return notification_id
+
+
 def add_deliveries(
     session: Session,
     tenant_id: UUID = DEFAULT_TENANT_ID,
@@ -92,13 +114,17 @@ def add_deliveries(
     `reason` is that of the failed and expired ones. The recipients are not stored: the ledger outlives them.
     """
     ensure_partitions(session, planned_at)
-    notification_id = _add_notification(
+    pending, targeted = counts.get("pending", 0), sum(counts.values())
+    notification_id = add_notification(
         session,
         tenant_id,
-        planned_at=planned_at,
+        state=NotificationState.SENDING if pending else NotificationState.SENT,
         type=type,
-        pending=counts.get("pending", 0),
-        targeted=sum(counts.values()),
+        created_at=planned_at,
+        accepted_at=planned_at,
+        planned_count=targeted,
+        targeted=targeted,
+        finished_at=None if pending else planned_at,
     )
     statuses = [DeliveryStatus(status) for status, count in counts.items() for _ in range(count)]
     for first in range(0, len(statuses), BATCH_SIZE):
@@ -125,30 +151,6 @@ def add_deliveries(
             ],
         )
     return notification_id
-
-
-def _add_notification(
-    session: Session, tenant_id: UUID, *, planned_at: datetime, type: str, pending: int, targeted: int
-) -> UUID:
-    notification = Notification(
-        id=new_id(),
-        tenant_id=tenant_id,
-        title="Title",
-        body="Body",
-        type=type,
-        created_at=planned_at,
-        is_broadcast=True,
-        ttl_seconds=4 * 24 * 3600,
-        urgency="normal",
-        state=NotificationState.SENDING if pending else NotificationState.SENT,
-        accepted_at=planned_at,
-        planned_count=targeted,
-        targeted=targeted,
-        finished_at=None if pending else planned_at,
-    )
-    session.add(notification)
-    session.flush()
-    return notification.id
 
 
 def _add_batch(

@@ -6,14 +6,13 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import func, insert
 
 from app.db.session import transaction
 from app.delivery import plan
-from app.ids import new_id
-from app.models import Notification, Tenant
+from app.models import NotificationState
 from app.notifications.schedule import release_due
 from tests.support.delivery import is_somebody_waiting, until
+from tests.support.ledger import add_notification, add_tenant
 from tests.support.senders import HangingSender
 
 COUNTS = ("pending", "sent", "delivered", "failed", "expired")
@@ -124,27 +123,10 @@ def test_a_request_that_is_just_sending_it_says_that_it_was_cancelled(client, se
 
 
 def test_one_not_yours_is_a_404(service, database):
-    tenant_id, notification_id = new_id(), new_id()
     with transaction(database.sessions) as session:
-        session.add(Tenant(id=tenant_id, slug="other", name="Other"))
-        session.flush()
-        session.execute(
-            insert(Notification).values(
-                id=notification_id,
-                tenant_id=tenant_id,
-                title="Theirs",
-                body="",
-                type="general",
-                actions=[],
-                is_broadcast=True,
-                ttl_seconds=60,
-                urgency="normal",
-                state="planning",
-                accepted_at=func.now(),
-            )
-        )
+        theirs = add_notification(session, add_tenant(session, "other"), state=NotificationState.PLANNING)
 
-    answers = [service.cancel(str(each)) for each in (notification_id, uuid4())]
+    answers = [service.cancel(str(each)) for each in (theirs, uuid4())]
 
     assert [answer.status_code for answer in answers] == [404, 404]
     assert [answer.json()["type"] for answer in answers] == ["/problems/notification-not-found"] * 2

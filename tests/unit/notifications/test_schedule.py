@@ -1,39 +1,27 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select
 
 from app.db.session import database_now, transaction
-from app.ids import new_id
-from app.models import DEFAULT_TENANT_ID, Notification
+from app.models import Notification, NotificationState
 from app.notifications import schedule
 from app.notifications.schedule import release_due
+from tests.support.ledger import add_notification
 
 
 @pytest.fixture
 def store(sessions):
     """Store a notification scheduled so many seconds from now, by the database's clock; returns its id."""
 
-    def store(seconds, *, state="scheduled"):
-        notification_id = new_id()
+    def store(seconds, *, state=NotificationState.SCHEDULED):
         with transaction(sessions) as session:
-            session.execute(
-                insert(Notification).values(
-                    id=notification_id,
-                    tenant_id=DEFAULT_TENANT_ID,
-                    title="Hello",
-                    body="World",
-                    type="general",
-                    actions=[],
-                    is_broadcast=True,
-                    ttl_seconds=60,
-                    urgency="normal",
-                    state=state,
-                    accepted_at=func.now() - timedelta(days=1),
-                    scheduled_at=func.now() + timedelta(seconds=seconds),
-                )
+            return add_notification(
+                session,
+                state=state,
+                accepted_at=func.now() - timedelta(days=1),
+                scheduled_at=func.now() + timedelta(seconds=seconds),
             )
-        return notification_id
 
     return store
 
@@ -44,7 +32,7 @@ def states(sessions):
 
 
 def test_what_is_due_is_released_and_counts_as_accepted_now(sessions, store):
-    due, coming, cancelled = store(-1), store(60), store(-1, state="cancelled")
+    due, coming, cancelled = store(-1), store(60), store(-1, state=NotificationState.CANCELLED)
 
     with transaction(sessions) as session:
         now = database_now(session)
