@@ -26,24 +26,31 @@ def settings(make_settings: SettingsFactory, database_url, push_ca_file) -> Sett
         database_url=database_url,
         push_ca_file=push_ca_file,
         push_sender="pywebpush",
-        inline_timeout_seconds=5,
+        site_url="https://example.com",
+        asset_base_url="https://cdn.example.com/assets/",
     )
 
 
 @pytest.fixture
-def subscribe(client, push_service, user_headers) -> Callable[..., Browser]:
-    """Subscribe a simulated browser through the API: `subscribe(topics=["a"])`."""
+def subscribe_browser(client, push_service, user_headers) -> Callable[..., tuple[Browser, str]]:
+    """Subscribe a simulated browser through the API, as a user; returns the browser and its subscription id."""
 
-    def subscribe(user_id: str = "1", **fields: Any) -> Browser:
+    def subscribe(user_id: str = "1", *, service: str = "fcm", **fields: Any) -> tuple[Browser, str]:
         key = client.get("/vapid/public-key").json()["public_key"]
-        browser: Browser = push_service.subscribe("fcm", application_server_key=key)
+        browser = push_service.subscribe(service, application_server_key=key)
         answer = client.post(
             "/subscriptions/", json={**browser.subscription, **fields}, headers=user_headers(user_id)
         )
         assert answer.status_code == 201, answer.text
-        return browser
+        return browser, answer.json()["id"]
 
     return subscribe
+
+
+@pytest.fixture
+def subscribe(subscribe_browser) -> Callable[..., Browser]:
+    """The same for who needs no id: `subscribe(topics=["a"])` returns the browser."""
+    return lambda *user, **fields: subscribe_browser(*user, **fields)[0]
 
 
 class Service:

@@ -4,62 +4,21 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import func, select
 
-from app.db.session import create_sessions, transaction
-from app.models import Notification
-from app.settings import Settings
-from tests.support.api import SettingsFactory, make_token
-from tests.support.databases import dispose
+from tests.integration.sending.conftest import BROADCAST, CONTENT, SEND
+from tests.support.api import make_token
 
-CONTENT = {"title": "New Blog Post", "body": "Check out the latest article"}
 SOME_ID = "0199a000-0000-7000-8000-000000000000"
 
 
 @pytest.fixture
-def settings(make_settings: SettingsFactory, database_url, push_ca_file) -> Settings:
-    return make_settings(
-        database_url=database_url,
-        push_ca_file=push_ca_file,
-        push_sender="pywebpush",
-        site_url="https://example.com",
-        asset_base_url="https://cdn.example.com/assets/",
-    )
-
-
-@pytest.fixture
-def subscribe_browser(client, push_service, user_headers):
-    """Subscribe a simulated browser through the API, as a user; returns the browser and its subscription id."""
-
-    def subscribe(user_id="1", *, service="fcm", **fields):
-        key = client.get("/vapid/public-key").json()["public_key"]
-        browser = push_service.subscribe(service, application_server_key=key)
-        answer = client.post(
-            "/subscriptions/", json={**browser.subscription, **fields}, headers=user_headers(user_id)
-        )
-        assert answer.status_code == 201, answer.text
-        return browser, answer.json()["id"]
-
-    return subscribe
-
-
-@pytest.fixture
-def send(client, service_headers):
+def send(service):
     """Post to /notifications/send/ as a service."""
 
-    def send(path="/notifications/send/", **fields):
-        return client.post(path, json={**CONTENT, **fields}, headers=service_headers)
+    def send(path=SEND, **fields):
+        return service.send(path, **fields)
 
     return send
-
-
-def stored_notifications(database_url: str) -> int:
-    sessions = create_sessions(database_url)
-    try:
-        with transaction(sessions) as session:
-            return session.scalars(select(func.count()).select_from(Notification)).one()
-    finally:
-        dispose(sessions)
 
 
 def test_every_field_of_the_specification_reaches_the_browser(subscribe_browser, send):
@@ -143,7 +102,7 @@ def test_broadcast_reaches_everybody_who_is_active(client, subscribe_browser, se
     muted, muted_id = subscribe_browser("3")
     client.put(f"/subscriptions/{muted_id}/", json={"enabled": False}, headers=user_headers("3"))
 
-    answer = send("/notifications/broadcast/")
+    answer = send(BROADCAST)
 
     assert answer.json()["sent"] == 2
     assert [len(browser.received) for browser in (*browsers, muted)] == [1, 1, 0]
@@ -153,7 +112,7 @@ def test_what_a_notification_became_can_be_looked_up(client, subscribe_browser, 
     gone, _ = subscribe_browser("1")
     subscribe_browser("2")
     gone.unsubscribe()
-    notification_id = send("/notifications/broadcast/", type="blog").json()["notification_id"]
+    notification_id = send(BROADCAST, type="blog").json()["notification_id"]
 
     shown = client.get(f"/notifications/{notification_id}/", headers=service_headers).json()
     rows = client.get(
@@ -175,7 +134,7 @@ def test_deliveries_are_paged_by_cursor_without_losing_or_repeating_any(
     client, subscribe_browser, send, service_headers
 ):
     ids = {subscribe_browser(str(number))[1] for number in range(5)}
-    notification_id = send("/notifications/broadcast/").json()["notification_id"]
+    notification_id = send(BROADCAST).json()["notification_id"]
 
     seen, cursor = [], ""
     while cursor is not None:
@@ -194,9 +153,9 @@ def test_deliveries_are_paged_by_cursor_without_losing_or_repeating_any(
 def test_history_filters_by_type_and_status_and_pages(client, subscribe_browser, send, service_headers):
     gone, _ = subscribe_browser("1")
     for number in range(3):
-        send("/notifications/broadcast/", title=f"Blog {number}", type="blog")
+        send(BROADCAST, title=f"Blog {number}", type="blog")
     gone.unsubscribe()
-    send("/notifications/broadcast/", title="Alert", type="alert")
+    send(BROADCAST, title="Alert", type="alert")
 
     def history(**params):
         return client.get("/notifications/history/", params=params, headers=service_headers).json()
@@ -211,9 +170,9 @@ def test_history_filters_by_type_and_status_and_pages(client, subscribe_browser,
 
 def test_pending_ones_are_those_unfinished(client, push_service, subscribe_browser, send, service_headers):
     subscribe_browser("1")
-    send("/notifications/broadcast/", title="Done")
+    send(BROADCAST, title="Done")
     push_service.answers(503, retry_after=600)
-    send("/notifications/broadcast/", title="Waits for its next try")
+    send(BROADCAST, title="Waits for its next try")
 
     found = client.get("/notifications/history/?status=pending", headers=service_headers).json()
 
@@ -252,7 +211,7 @@ def test_a_notification_scheduled_for_a_time_gone_by_is_sent_now(subscribe_brows
     assert browser.received[0].json()["scheduled_at"] == "2026-01-01T00:00:00+00:00"
 
 
-def test_a_payload_too_large_to_encrypt_is_refused_with_the_bytes_by_field(send, database_url):
+def test_a_payload_too_large_to_encrypt_is_refused_with_the_bytes_by_field(send, database):
     answer = send(topics=["a"], body="é" * 1900, data={"x": "y" * 500})
 
     assert answer.status_code == 422
@@ -260,7 +219,7 @@ def test_a_payload_too_large_to_encrypt_is_refused_with_the_bytes_by_field(send,
     assert problem["type"] == "/problems/payload-too-large"
     assert problem["bytes"] > problem["max_bytes"] == 3993
     assert next(iter(problem["bytes_by_field"])) == "body"
-    assert stored_notifications(database_url) == 0
+    assert database.notifications() == 0
 
 
 def test_the_largest_payload_that_fits_arrives(subscribe_browser, send):
@@ -278,8 +237,8 @@ def test_the_largest_payload_that_fits_arrives(subscribe_browser, send):
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/notifications/send/"),
-        ("POST", "/notifications/broadcast/"),
+        ("POST", SEND),
+        ("POST", BROADCAST),
         ("GET", "/notifications/history/"),
         ("GET", f"/notifications/{SOME_ID}/"),
         ("GET", f"/notifications/{SOME_ID}/deliveries/"),
