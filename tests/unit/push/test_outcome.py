@@ -221,10 +221,3 @@ def test_an_endpoint_that_is_echoed_is_not_kept(endpoint: str, words: str) -> No
     for echo in (endpoint, path, f"/{path}"):
         detail = judged(404, body=words.format(echo).encode(), endpoint=endpoint).detail
         assert tail not in detail
-
-
-def test_an_outcome_cannot_be_changed() -> None:
-    outcome = Outcome(Verdict.GONE, Reason.GONE)
-
-    with pytest.raises(AttributeError):
-        outcome.verdict = Verdict.RETRY  # type: ignore[misc]
