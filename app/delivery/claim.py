@@ -239,7 +239,7 @@ def _read(session: Session, batch_id: UUID, planned_at: datetime) -> tuple[list[
     month_start, month_end = month_of(planned_at)
     rows = session.execute(_PENDING, {"batch_id": batch_id, "month_start": month_start, "month_end": month_end})
     recipients, settled = [], []
-    for subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left, reason in rows:
+    for subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left, reason in rows.all():
         if reason is None:
             recipients.append(Recipient(subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left))
         else:

@@ -32,6 +32,7 @@ STATUS_OF_VERDICT = {
 
 Answered = tuple[Recipient, Outcome]
 
+_SENT = DeliveryStatus.SENT
 _IS_ONE_OF = text("push_subscriptions.id = ANY(CAST(:ids AS uuid[]))")
 _DROP_EMPTY = text(
     """
@@ -75,7 +76,10 @@ def write(session: Session, work: Work, answered: Sequence[Answered]) -> BatchRe
         return BatchReport()
     accepted = [pair for pair in answered if pair[1].verdict is Verdict.ACCEPTED]
     others = [pair for pair in answered if pair[1].verdict is not Verdict.ACCEPTED]
-    entries = [_entry_of_accepted(recipient, outcome) for recipient, outcome in accepted]
+    entries = [
+        ledger.Entry(recipient.subscription_id, _SENT, None, outcome.status_code, None, outcome.message_id, None, 1)
+        for recipient, outcome in accepted
+    ]
     entries += [_final_entry(recipient, outcome) for recipient, outcome in others if not _is_retry(outcome)]
     entries += _retry_entries(session, work, [pair for pair in others if _is_retry(pair[1])])
     counts = ledger.write(session, work.notification.id, entries, planned_at=work.planned_at)
@@ -89,11 +93,6 @@ def write(session: Session, work: Work, answered: Sequence[Answered]) -> BatchRe
 
 def _is_retry(outcome: Outcome) -> bool:
     return outcome.verdict is Verdict.RETRY
-
-
-def _entry_of_accepted(recipient: Recipient, outcome: Outcome) -> ledger.Entry:
-    code, message_id = outcome.status_code, outcome.message_id
-    return ledger.Entry(recipient.subscription_id, DeliveryStatus.SENT, None, code, None, message_id, None, 1)
 
 
 def _final_entry(recipient: Recipient, outcome: Outcome) -> ledger.Entry:
