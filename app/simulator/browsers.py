@@ -149,7 +149,7 @@ class Browser:
         plaintexts = [message.plaintext for message in self.received]
         return len(plaintexts) - len(set(plaintexts))
 
-    def wait_for(self, count: int = 1, *, timeout_seconds: float = 5.0) -> list[ReceivedMessage]:
+    def wait_for(self, count: int = 1, *, timeout_seconds: float = 60.0) -> list[ReceivedMessage]:
         """Return the received messages once there are at least `count`; raises WaitedTooLong."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.received) >= count, timeout_seconds):

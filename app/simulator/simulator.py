@@ -19,7 +19,7 @@ from app.simulator.push_services import Checks, PushServices
 from app.simulator.rules import ServiceName
 from app.simulator.scripting import Scriptable
 
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 60.0
 
 
 class Simulator(Scriptable):
@@ -130,7 +130,7 @@ class Simulator(Scriptable):
         """Return so many new browsers; the options are those of subscribe()."""
         return [self.subscribe(service, **options) for _ in range(count)]
 
-    def wait_until(self, holds: Callable[[Counts], bool], *, timeout_seconds: float = 5.0) -> Counts:
+    def wait_until(self, holds: Callable[[Counts], bool], *, timeout_seconds: float = 60.0) -> Counts:
         """Return the counts once something holds of them; raises WaitedTooLong."""
         with self._browsers.changed:
             if not self._browsers.changed.wait_for(lambda: holds(self.counts), timeout_seconds):

@@ -17,7 +17,6 @@ from tests.integration.sender_contract.sending import MakeSender, subscribed
 
 ADAPTERS: dict[str, Callable[..., Sender]] = {"curl": CurlSender, "pywebpush": PywebpushSender}
 SENDERS = tuple(ADAPTERS)
-IMPATIENT = Timeouts(connect_seconds=2.0, read_seconds=0.3, answer_seconds=0.4, body_seconds=0.2)
 
 
 @pytest.fixture(params=SENDERS)
@@ -45,11 +44,11 @@ def build(request: pytest.FixtureRequest) -> Iterator[Callable[..., Sender]]:
     """Make the adapter itself, to give it a resolver or a signer: `build(resolve_host=...)`."""
     made: list[Sender] = []
 
-    def build(*, timeouts: Timeouts = IMPATIENT, signer: VapidSigner | None = None, **options: Any) -> Sender:
+    def build(*, timeouts: Timeouts | None = None, signer: VapidSigner | None = None, **options: Any) -> Sender:
         sender = ADAPTERS[request.param](
             policy=EndpointPolicy(allow_loopback=True),
             signer=signer or VapidSigner("mailto:push@example.com"),
-            timeouts=timeouts,
+            timeouts=timeouts or Timeouts(),
             **options,
         )
         made.append(sender)
@@ -63,11 +62,6 @@ def build(request: pytest.FixtureRequest) -> Iterator[Callable[..., Sender]]:
 @pytest.fixture
 def sender(make_sender: MakeSender) -> Sender:
     return make_sender()
-
-
-@pytest.fixture
-def impatient_sender(make_sender: MakeSender) -> Sender:
-    return make_sender(timeouts=Timeouts(read_seconds=0.3, answer_seconds=0.5))
 
 
 @pytest.fixture

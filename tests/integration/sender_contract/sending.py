@@ -43,3 +43,9 @@ def outcomes_of(sender: Sender, messages: Sequence[PushMessage]) -> list[Outcome
 
 def outcome_of(sender: Sender, message: PushMessage) -> Outcome:
     return outcomes_of(sender, [message])[0]
+
+
+def end_the_hanging(simulator: Simulator) -> None:
+    """Cut the connections on which nothing is answered, and answer whatever comes from now on."""
+    simulator.script.clear()
+    simulator.drop_connections()

@@ -3,12 +3,13 @@
 import pytest
 
 from app.push.outcome import Reason, Verdict
-from app.push.sender import Sender
+from app.push.sender import Sender, Timeouts
 from app.simulator import Browser, Simulator
-from tests.integration.sender_contract.sending import message_to, outcome_of, outcomes_of, subscribed
+from tests.integration.sender_contract.sending import MakeSender, message_to, outcome_of, outcomes_of, subscribed
 
 
-def test_silence_is_a_timeout(impatient_sender: Sender, push_service: Simulator, browser: Browser) -> None:
+def test_silence_is_a_timeout(make_sender: MakeSender, push_service: Simulator, browser: Browser) -> None:
+    impatient_sender = make_sender(timeouts=Timeouts(read_seconds=0.3, answer_seconds=0.5))
     push_service.hangs()
 
     outcome = outcome_of(impatient_sender, message_to(browser))

@@ -7,7 +7,7 @@ import pytest
 from app.push.address import AddressNotPublic, CheckedAddress
 from app.push.curl_addresses import AddressBook, Known
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 60.0
 Answers = Callable[[str, int], Sequence[CheckedAddress]]
 
 
