@@ -12,7 +12,7 @@ from tests.support.api import SERVICE_HEADERS, LiveServer, LiveServerFactory
 from tests.support.databases import StoppablePostgres, alembic_config, create_database
 from tests.support.metric_samples import Samples
 
-DEADLINE_SECONDS = 40.0
+DEADLINE_SECONDS = 120.0
 HISTORY = "/notifications/history/"
 
 
@@ -29,7 +29,7 @@ def url(stoppable_postgres: StoppablePostgres) -> str:
 
 
 def get(server: LiveServer, path: str) -> httpx.Response:
-    return httpx.get(server.url + path, headers=dict(SERVICE_HEADERS), timeout=15)
+    return httpx.get(server.url + path, headers=dict(SERVICE_HEADERS), timeout=60)
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from app.models import DeliveryStatus
+from app.push.sender import Timeouts
 from tests.support.delivery import send
 
 
@@ -115,7 +116,10 @@ def test_a_broken_connection_keeps_the_delivery_pending(pipeline, push_service, 
     assert subscriber.log.reason == "connection_broken"
 
 
-def test_a_push_service_that_does_not_answer_keeps_the_delivery_pending(pipeline, push_service, subscribe):
+@pytest.mark.parametrize("push_timeouts", [Timeouts(read_seconds=0.5)], ids=["after half a second"])
+def test_a_push_service_that_does_not_answer_keeps_the_delivery_pending(
+    pipeline, push_service, subscribe, push_timeouts
+):
     [subscriber] = subscribe()
     push_service.hangs()
 

@@ -19,7 +19,7 @@ from tests.support.databases import temporary_database
 from tests.support.metric_samples import Samples
 
 CONFIGURATION = Path(__file__).parents[2] / "docker" / "gunicorn.conf.py"
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 90.0
 HISTORY = "/notifications/history/"
 
 COMMAND = ["gunicorn", "-c", str(CONFIGURATION), "-b", "127.0.0.1:{port}", "app.main:app"]
@@ -77,7 +77,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 def get(server: LiveServer, path: str) -> httpx.Response:
     """Ask on a connection of its own, so that either worker may answer."""
-    return httpx.get(server.url + path, headers=dict(SERVICE_HEADERS), timeout=10)
+    return httpx.get(server.url + path, headers=dict(SERVICE_HEADERS), timeout=60)
 
 
 def scrape(server: LiveServer) -> Samples:
@@ -163,7 +163,7 @@ def test_production_logs_json_shows_no_banner_and_stops_gently(start_server: Liv
 
     exit_code = server.stop()
 
-    assert (exit_code, time.monotonic() - stopping_at < 10) == (0, True)
+    assert (exit_code, time.monotonic() - stopping_at < 20) == (0, True)
     assert "server" not in answer.headers
     lines = [json.loads(line) for line in server.output().splitlines()]
     events = [line["event"] for line in lines]
@@ -177,7 +177,7 @@ def test_production_logs_json_shows_no_banner_and_stops_gently(start_server: Liv
 def test_a_header_without_end_is_refused(server: LiveServer) -> None:
     address = urlsplit(server.url)
 
-    with socket.create_connection((str(address.hostname), address.port or 0), timeout=10) as connection:
+    with socket.create_connection((str(address.hostname), address.port or 0), timeout=60) as connection:
         connection.sendall(b"GET /health/live HTTP/1.1\r\nX-Long: " + b"x" * MAX_HEAD_BYTES)
         answer = connection.recv(65536)
 

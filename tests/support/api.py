@@ -27,8 +27,8 @@ from tests.support.ports import free_port
 API_KEY = "test-api-key-0123456789"
 JWT_SECRET_KEY = "test-jwt-secret-0123456789-0123456789"
 SECRET_KEY = "test-secret-key-0123456789-0123456789"
-START_TIMEOUT_SECONDS = 30.0
-STOP_TIMEOUT_SECONDS = 15.0
+START_TIMEOUT_SECONDS = 120.0
+STOP_TIMEOUT_SECONDS = 60.0
 
 # What tests want other than the defaults: no workers, and limits that only a test of limits notices.
 OVERRIDES: Mapping[str, str] = {
@@ -188,7 +188,7 @@ def wait_until_it_answers(server: LiveServer, *, path: str = "/") -> None:
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while time.monotonic() < deadline and server.process.poll() is None:
         try:
-            with urllib.request.urlopen(server.url + path, timeout=5):
+            with urllib.request.urlopen(server.url + path, timeout=30):
                 return
         except urllib.error.HTTPError:
             return

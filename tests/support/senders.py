@@ -11,7 +11,7 @@ ACCEPTED = Outcome(Verdict.ACCEPTED, Reason.ACCEPTED, 201)
 GONE = Outcome(Verdict.GONE, Reason.GONE, 410)
 REJECTED = Outcome(Verdict.REJECTED, Reason.BAD_REQUEST, 400)
 UNAVAILABLE = Outcome(Verdict.RETRY, Reason.PUSH_SERVICE_ERROR, 503)
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 60.0
 
 
 class ScriptedSender:

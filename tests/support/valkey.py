@@ -15,7 +15,7 @@ import redis
 
 from tests.support.ports import free_port
 
-START_TIMEOUT_SECONDS = 10.0
+START_TIMEOUT_SECONDS = 60.0
 START_ATTEMPTS = 5
 
 

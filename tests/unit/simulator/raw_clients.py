@@ -12,7 +12,7 @@ HEADERS, GOAWAY = 1, 7  # types of HTTP/2 frames
 def connect(simulator: Simulator, ca_file: Path, protocol: str) -> ssl.SSLSocket:
     context = ssl.create_default_context(cafile=str(ca_file))
     context.set_alpn_protocols([protocol])
-    connection = socket.create_connection(("127.0.0.1", simulator.port), timeout=5)
+    connection = socket.create_connection(("127.0.0.1", simulator.port), timeout=60)
     return context.wrap_socket(connection, server_hostname="127.0.0.1")
 
 

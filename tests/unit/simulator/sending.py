@@ -43,7 +43,7 @@ class ApplicationServer:
         self.simulator = simulator
         self.key = ec.generate_private_key(ec.SECP256R1())
         context = ssl.create_default_context(cafile=str(ca_file))
-        self.client = httpx.Client(http2=http2, verify=context, trust_env=False, timeout=5)
+        self.client = httpx.Client(http2=http2, verify=context, trust_env=False, timeout=60)
 
     def __enter__(self) -> Self:
         return self

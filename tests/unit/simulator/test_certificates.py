@@ -16,7 +16,7 @@ def shake_hands(simulator: Simulator, ca_file: Path, *, host: str = "127.0.0.1",
     for name, version in limits.items():
         setattr(context, name, version)
     with (
-        socket.create_connection((host, simulator.port), timeout=5) as connection,
+        socket.create_connection((host, simulator.port), timeout=60) as connection,
         context.wrap_socket(connection, server_hostname=host) as tls,
     ):
         return f"{tls.version()} {tls.selected_alpn_protocol()}"
@@ -43,7 +43,7 @@ def test_a_simulator_may_speak_http1_only(push_authority: Authority, push_ca_fil
 def test_the_system_does_not_trust_the_authority(push_service: Simulator) -> None:
     context = ssl.create_default_context()
     with (
-        socket.create_connection(("127.0.0.1", push_service.port), timeout=5) as connection,
+        socket.create_connection(("127.0.0.1", push_service.port), timeout=60) as connection,
         pytest.raises(ssl.SSLCertVerificationError),
     ):
         context.wrap_socket(connection, server_hostname="127.0.0.1")

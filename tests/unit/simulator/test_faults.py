@@ -79,7 +79,7 @@ def test_a_delay_longer_than_the_senders_patience_leaves_it_in_the_dark(any_serv
     any_server.simulator.delays(30)
 
     with pytest.raises(httpx.ReadTimeout):
-        any_server.post(browser, timeout=0.05)
+        any_server.post(browser, timeout=httpx.Timeout(60, read=0.05))
 
     assert len(browser.wait_for(1)) == 1
 
@@ -127,8 +127,9 @@ def test_a_hanging_service_leaves_the_sender_waiting(any_server: ApplicationServ
     any_server.simulator.hangs()
 
     with pytest.raises(httpx.ReadTimeout):
-        any_server.post(browser, timeout=0.05)
+        any_server.post(browser, timeout=httpx.Timeout(60, read=0.05))
 
+    any_server.simulator.wait_until(lambda counts: counts.posts == 1)
     assert [post.status for post in browser.posts] == [None]
 
 

@@ -139,7 +139,7 @@ def test_a_sink_can_hang(sink: Simulator, client: httpx.Client) -> None:
     sink.hangs()
 
     with pytest.raises(httpx.ReadTimeout):
-        client.post("/fcm/anything", timeout=0.05)
+        client.post("/fcm/anything", timeout=httpx.Timeout(60, read=0.05))
 
 
 @pytest.mark.parametrize("fault", ["drops_connection", "garbage", "endless_body"])
@@ -225,7 +225,7 @@ def test_many_streams_share_a_connection(sink: Simulator, push_ca_file: Path) ->
         context = ssl.create_default_context(cafile=str(push_ca_file))
         limits = httpx.Limits(max_connections=1)
         async with httpx.AsyncClient(
-            http2=True, verify=context, trust_env=False, limits=limits, timeout=10
+            http2=True, verify=context, trust_env=False, limits=limits, timeout=60
         ) as client:
             answers = await asyncio.gather(*(client.post(f"{sink.url}/fcm/{n}", content=b"x") for n in range(150)))
             return {answer.status_code for answer in answers}

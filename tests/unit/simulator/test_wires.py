@@ -87,7 +87,7 @@ def test_a_hundred_streams_share_a_connection(push_service: Simulator, push_ca_f
         context = ssl.create_default_context(cafile=str(push_ca_file))
         limits = httpx.Limits(max_connections=1)
         async with httpx.AsyncClient(
-            http2=True, http1=False, verify=context, trust_env=False, limits=limits, timeout=10
+            http2=True, http1=False, verify=context, trust_env=False, limits=limits, timeout=60
         ) as client:
             answers = await asyncio.gather(
                 *(client.post(url, headers=headers, content=body) for url, body in posts)

@@ -14,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from app.web.http_protocol import MAX_HEAD_BYTES, BoundedHttp
 
-DEADLINE_SECONDS = 20.0
-SHORT_SECONDS = 0.2
+DEADLINE_SECONDS = 60.0
+SHORT_SECONDS = 0.5
 
 Answer = tuple[int, dict[str, str], bytes]
 Connect = Callable[..., socket.socket]
@@ -40,19 +40,24 @@ async def count_the_body(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """`connect()` opens a connection to a server, `connect(patience=0.2)` to one that waits no longer than that."""
+    """`connect()` opens a connection to a server, `connect(patience=0.5)` to one that waits no longer than that.
+
+    What is to be said first is there before the server is, whose patience begins with the connection.
+    """
     with ExitStack() as stack:
 
-        def open_connection(*, patience: float = DEADLINE_SECONDS) -> socket.socket:
+        def open_connection(first: bytes = b"", *, patience: float = DEADLINE_SECONDS) -> socket.socket:
             protocol = type("Protocol", (BoundedHttp,), {"request_seconds": patience})
             config = uvicorn.Config(count_the_body, http=protocol, lifespan="off", log_config=None)
             server = uvicorn.Server(config)
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            connection = socket.create_connection(listener.getsockname(), DEADLINE_SECONDS)
+            connection.sendall(first)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
             thread.start()
             stack.callback(thread.join, DEADLINE_SECONDS)
             stack.callback(setattr, server, "should_exit", True)
-            return stack.enter_context(socket.create_connection(listener.getsockname(), DEADLINE_SECONDS))
+            return stack.enter_context(connection)
 
         yield open_connection
 
@@ -163,9 +168,7 @@ def test_a_body_is_not_counted_as_head_and_may_come_a_byte_at_a_time(connect: Co
     ],
 )
 def test_a_request_that_stops_half_way_is_not_waited_for(connect: Connect, begun: bytes) -> None:
-    connection = connect(patience=SHORT_SECONDS)
-
-    connection.sendall(begun)
+    connection = connect(begun, patience=SHORT_SECONDS)
 
     problem = problem_of(until_closed(connection))
     assert (problem["status"], problem["type"]) == (408, "/problems/request-timeout")
@@ -178,10 +181,11 @@ def test_a_connection_that_asks_nothing_is_closed_without_a_word(connect: Connec
 
 
 def test_a_slow_answer_is_waited_for_and_so_are_the_requests_behind_it(connect: Connect) -> None:
-    connection = connect(patience=SHORT_SECONDS)
-
-    connection.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
-    connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    requests = [
+        *[b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"] * 3,
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    ]
+    connection = connect(b"".join(requests), patience=SHORT_SECONDS)
 
     assert [status for status, _, _ in answers(until_closed(connection))] == [200] * 4
 

@@ -1,6 +1,7 @@
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from fastapi import APIRouter, Depends
@@ -20,7 +21,7 @@ LIMITS = {
     "rate_limit_notification": "2/hour",
     "rate_limit_analytics": "1/minute",
 }
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 60.0
 
 
 def _limited_routes() -> APIRouter:
@@ -39,6 +40,12 @@ def _limited_routes() -> APIRouter:
         raise NotFound("Nothing there.")
 
     return router
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis that a busy machine keeps from answering is not taken for one that is gone."""
+    monkeypatch.setattr(rate_limit, "REDIS_TIMEOUT_SECONDS", DEADLINE_SECONDS)
 
 
 @pytest.fixture
@@ -135,6 +142,7 @@ def test_who_is_not_let_in_is_not_counted(client: TestClient) -> None:
     assert "x-ratelimit-limit" not in response.headers
 
 
+@pytest.mark.usefixtures("patient")
 def test_two_processes_share_their_counts_through_redis(edge: EdgeFactory, redis_url: str) -> None:
     one = edge(_limited_routes(), **LIMITS, redis_url=redis_url)
     other = edge(_limited_routes(), **LIMITS, redis_url=redis_url.replace("redis://", "valkey://"))
@@ -144,6 +152,7 @@ def test_two_processes_share_their_counts_through_redis(edge: EdgeFactory, redis
     assert statuses == [200, 200, 429, 429]
 
 
+@pytest.mark.usefixtures("patient")
 def test_without_redis_everybody_passes_and_it_is_counted(
     edge: EdgeFactory, stoppable_valkey: ValkeyServer
 ) -> None:
@@ -159,6 +168,7 @@ def test_without_redis_everybody_passes_and_it_is_counted(
     assert _failures() - failures_before == 5
 
 
+@pytest.mark.usefixtures("patient")
 def test_limits_hold_again_once_redis_is_back(edge: EdgeFactory, stoppable_valkey: ValkeyServer) -> None:
     client = edge(_limited_routes(), **LIMITS, redis_url=stoppable_valkey.url)
     client.get("/notify/", headers=SERVICE_HEADERS)
@@ -170,6 +180,7 @@ def test_limits_hold_again_once_redis_is_back(edge: EdgeFactory, stoppable_valke
     assert _eventually(lambda: client.get("/notify/", headers=SERVICE_HEADERS).status_code == 429)
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_restarted_redis_costs_nobody_anything(edge: EdgeFactory, stoppable_valkey: ValkeyServer) -> None:
     client = edge(_limited_routes(), **LIMITS, redis_url=stoppable_valkey.url)
     client.get("/notify/", headers=SERVICE_HEADERS)
@@ -188,12 +199,25 @@ def test_an_unreachable_redis_delays_one_request_not_all(
 ) -> None:
     # A listener that never answers: connections succeed, and then nothing comes.
 
-    monkeypatch.setattr(rate_limit, "PAUSE_SECONDS", 60.0)
+    monkeypatch.setattr(rate_limit, "PAUSE_SECONDS", 3600.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = edge(_limited_routes(), **LIMITS, redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
-        started = time.monotonic()
 
-        statuses = _statuses(client, "/notify/", dict(SERVICE_HEADERS), 20)
+        first = _statuses(client, "/notify/", dict(SERVICE_HEADERS), 1)
+        asked = _connections(silent)
+        others = _statuses(client, "/notify/", dict(SERVICE_HEADERS), 20)
 
-        assert statuses == [200] * 20
-        assert time.monotonic() - started < 3
+        assert first + others == [200] * 21
+        assert asked > 0
+        assert _connections(silent) == 0, "nobody asked it again"
+
+
+def _connections(listener: socket.socket) -> int:
+    """Take the connections that wait to be accepted, and return how many there were."""
+    listener.setblocking(False)
+    taken = 0
+    with suppress(BlockingIOError):
+        while True:
+            listener.accept()[0].close()
+            taken += 1
+    return taken
