@@ -126,6 +126,7 @@ def test_a_batch_given_back_is_settled(pipeline, notification_id):
 
 def test_a_sender_in_the_middle_of_a_batch_begins_nothing_further(pipeline, subscribe, monkeypatch):
     monkeypatch.setattr("app.delivery.run.WRITE_EVERY_ROWS", 2)
+    monkeypatch.setattr("app.delivery.run.WRITE_EVERY_SECONDS", 3600)
     subscribe(6)
     sent = send(pipeline, limits=NOTHING_INLINE)
     with transaction(pipeline.sessions) as session:

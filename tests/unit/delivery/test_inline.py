@@ -15,7 +15,7 @@ from tests.support.delivery import NOTHING_INLINE, finish_with_a_worker, ledger_
 from tests.support.senders import WAIT_SECONDS, HangingSender, ScriptedSender
 
 # Long enough to plan a handful on a busy machine: what is tested begins when the time is up.
-SHORT = InlineLimits(max_recipients=1000, timeout_seconds=2)
+SHORT = InlineLimits(max_recipients=1000, timeout_seconds=5)
 
 
 def let_everything_be_due(pipeline):

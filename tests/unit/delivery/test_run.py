@@ -42,6 +42,7 @@ def database(pipeline):
 def batch_id(pipeline, subscribe, monkeypatch):
     """A batch for six, whose outcomes are written two by two."""
     monkeypatch.setattr(run, "WRITE_EVERY_ROWS", 2)
+    monkeypatch.setattr(run, "WRITE_EVERY_SECONDS", 3600)
     monkeypatch.setattr(run, "FIRST_WAIT_SECONDS", 0.001)
     subscribe(AUDIENCE)
     sent = send(pipeline, limits=NOTHING_INLINE)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PROJECT_ROOT = Path(__file__).parents[3]
-TIMEOUT_SECONDS = 20
+TIMEOUT_SECONDS = 60
 # Works until told to end, says so, and is done only when its input has ended.
 PROGRAM = """
 import sys

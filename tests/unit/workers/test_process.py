@@ -25,7 +25,7 @@ class End:
         self.has_come = threading.Event()
 
     def wait(self) -> None:
-        assert self.has_come.wait(20)
+        assert self.has_come.wait(60)
 
 
 def run(settings: Any, end: End) -> int:
@@ -47,9 +47,9 @@ def test_it_delivers_until_it_is_told_to_end(pipeline, subscribe, make_settings,
     worker = threading.Thread(target=lambda: codes.append(run(settings, end)))
 
     worker.start()
-    subscriber.browser.wait_for(1, timeout_seconds=20)
+    subscriber.browser.wait_for(1)
     end.has_come.set()
-    worker.join(20)
+    worker.join(60)
 
     assert codes == [0]
     assert subscriber.log.status == "sent"
