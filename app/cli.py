@@ -134,7 +134,7 @@ def _upgrade_schema(database_url: str) -> None:
 
 
 def _say_where(settings: Settings, host: str, port: int) -> None:
-    name = "localhost" if host in ("127.0.0.1", "0.0.0.0") else f"[{host}]" if ":" in host else host  # noqa: S104
+    name = "localhost" if host in ("127.0.0.1", "0.0.0.0") else f"[{host}]" if ":" in host else host  # noqa: S104 - compared
     base = f"http://{name}:{port}"
     database = "that of DATABASE_URL" if settings.database_url else f"embedded, in {settings.data_dir / 'postgres'}"
     typer.echo(f"Demo page           {base}/demo")

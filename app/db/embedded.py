@@ -62,7 +62,7 @@ def throwaway() -> Iterator[str]:
     try:
         yield _attach(orders)
     finally:
-        with contextlib.suppress(EmbeddedPostgresUnavailable):
+        with contextlib.suppress(EmbeddedPostgresUnavailable):  # a server left over ends when it misses its files
             _throw_away(orders)
         shutil.rmtree(data_dir, ignore_errors=True)
 

@@ -48,7 +48,7 @@ def is_accepting(home: Home) -> bool:
 
 def choose_port(home: Home) -> int:
     """Return last time's port if it is free, else any free one."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
+    with contextlib.suppress(FileNotFoundError, ValueError):  # the first start, or a file cut short
         port = int(home.port_file.read_text(encoding="ascii"))
         if is_free(port):
             return port

@@ -112,7 +112,7 @@ class Server:
         if self._process is not None:
             self._process.send_signal(request)  # does nothing if it has ended
         elif is_locked(self._home.server_lock) and (listening := read_listening(self._home)):
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError):  # it has ended since
                 os.kill(listening.pid, request)
 
     def _reap(self) -> None:

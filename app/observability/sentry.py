@@ -88,7 +88,8 @@ def _scrubber(redactor: Redactor) -> Callable[[Event, Hint], Event | None]:
         request_id = structlog.contextvars.get_contextvars().get(REQUEST_ID)
         if request_id:
             event.setdefault("tags", {})[REQUEST_ID] = request_id
-        return redactor.value(event)  # type: ignore[no-any-return]
+        redacted: Event = redactor.value(event)
+        return redacted
 
     return scrub
 

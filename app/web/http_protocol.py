@@ -29,7 +29,7 @@ class BoundedHttp(HttpToolsProtocol):
     _has_begun = False  # a request, and it has not come to its end
     _timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self._wait_for_a_request()
 

@@ -35,7 +35,7 @@ class Leader:
         """Let another process lead, at once if the database answers."""
         if self._connection is None:
             return
-        with suppress(SQLAlchemyError):
+        with suppress(SQLAlchemyError):  # the lock ends with its connection anyway
             if not self._connection.invalidated:
                 self._connection.execute(select(func.pg_advisory_unlock(self._lock_key)))
         with suppress(SQLAlchemyError):  # it was closed already, by the other side

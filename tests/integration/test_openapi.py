@@ -95,6 +95,6 @@ def _ask_for_something_known(case: AnyCase) -> None:
     if len(str(case.path_parameters.get("key", "-"))) % 2 == 0:
         case.path_parameters["key"] = KNOWN_KEY
     for name, known_id in stage.known_ids.items():
-        with suppress(ValueError, KeyError):
+        with suppress(ValueError, KeyError):  # no UUID was made up, or its path has none
             if UUID(str(case.path_parameters[name])).int % 2 == 0:
                 case.path_parameters[name] = known_id

@@ -22,7 +22,7 @@ def test_transactions_are_read_committed_whatever_the_shared_database_has_as_its
     assert level == "read committed"
 
 
-@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such socket option")
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="needs TCP_USER_TIMEOUT")
 def test_a_server_that_vanished_without_a_word_is_noticed_within_a_minute(sessions: SessionFactory) -> None:
     with transaction(sessions) as session:
         driver_connection = session.connection().connection.dbapi_connection

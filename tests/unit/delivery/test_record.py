@@ -34,7 +34,7 @@ def test_two_notifications_that_end_the_other_way_round_do_not_lock_each_other_o
     @event.listens_for(engine_of(pipeline.sessions), "after_cursor_execute")
     def wait_for_the_other(connection, cursor, statement, *rest):
         if statement.startswith("UPDATE push_subscriptions"):
-            with contextlib.suppress(threading.BrokenBarrierError):
+            with contextlib.suppress(threading.BrokenBarrierError):  # the other waits for our rows
                 both_began.wait(timeout=0.5)
 
     def write(outcomes):

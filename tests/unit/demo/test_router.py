@@ -26,6 +26,11 @@ def client_with(tmp_path: Path, **settings: Any) -> TestClient:
     return TestClient(app)
 
 
+def verifier_of(client) -> TokenVerifier:
+    """Return what checks the tokens of this client's service."""
+    return TokenVerifier(client.app.state.settings)
+
+
 @pytest.fixture
 def client(tmp_path: Path) -> TestClient:
     return client_with(tmp_path)
@@ -81,7 +86,7 @@ def test_no_other_file_is_served(client: TestClient, name: str) -> None:
 
 
 def test_the_token_is_one_that_the_service_accepts(client: TestClient) -> None:
-    verifier = TokenVerifier(client.app.state.settings)  # type: ignore[attr-defined]
+    verifier = verifier_of(client)
 
     users = {verifier.user_of(client.post("/demo/token").json()["token"]) for _ in range(2)}
 
@@ -91,7 +96,7 @@ def test_the_token_is_one_that_the_service_accepts(client: TestClient) -> None:
 
 def test_the_token_carries_the_issuer_and_audience_that_the_settings_ask_for(tmp_path: Path) -> None:
     client = client_with(tmp_path, jwt_issuer="https://example.org", jwt_audience="push")
-    verifier = TokenVerifier(client.app.state.settings)  # type: ignore[attr-defined]
+    verifier = verifier_of(client)
 
     token = client.post("/demo/token").json()["token"]
 

@@ -1,6 +1,7 @@
 import http.client
 import socket
 import ssl
+from typing import Any
 
 import pytest
 import requests
@@ -15,13 +16,13 @@ from app.push.message import PayloadTooLarge
 from app.push.outcome import Reason, Verdict
 from app.push.request import DeadlinePassed, InvalidTopic
 
-NO_POOL = None
+NO_POOL: Any = None
 
 
 def wrapped(error: Exception) -> Exception:
     """Return the error as requests and urllib3 give it, three layers deep."""
     inner = ProtocolError("Connection aborted.", error)
-    return requests.ConnectionError(MaxRetryError(NO_POOL, "/push/secret", inner))  # type: ignore[arg-type]
+    return requests.ConnectionError(MaxRetryError(NO_POOL, "/push/secret", inner))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_an_error_that_was_raised_while_handling_another_is_known() -> None:
         try:
             raise TimeoutError("timed out")
         except TimeoutError:
-            raise ReadTimeoutError(NO_POOL, "/push/secret", "Read timed out.") from None  # type: ignore[arg-type]
+            raise ReadTimeoutError(NO_POOL, "/push/secret", "Read timed out.") from None
     except ReadTimeoutError as error:
         outcome = failed(error)
 
