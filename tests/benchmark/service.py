@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
-import psutil  # type: ignore[import-untyped]
+import psutil
 import psycopg2
 
 from app.db.session import create_sessions

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 from sqlalchemy import func, select
 
