@@ -50,7 +50,7 @@ def open_socket(push_service: AutopushServer) -> ClientConnection:
 
 def ask(browser: ClientConnection, **frame: Any) -> dict[str, Any]:
     browser.send(json.dumps(frame))
-    answer: dict[str, Any] = json.loads(browser.recv(timeout=10))
+    answer: dict[str, Any] = json.loads(browser.recv(timeout=60))
     return answer
 
 
@@ -78,7 +78,7 @@ def test_a_post_reaches_the_browser_as_it_is(push_service: AutopushServer, brows
 
     answer = post(push_service, registered["pushEndpoint"], b"\x00\xfesealed")
 
-    notification = json.loads(browser.recv(timeout=10))
+    notification = json.loads(browser.recv(timeout=60))
     assert answer.status_code == 201
     assert answer.headers["location"].endswith(notification["version"])
     assert notification["channelID"] == registered["channelID"]
@@ -99,12 +99,12 @@ def test_what_was_not_acknowledged_comes_again_after_a_reconnect(
 ) -> None:
     registered = register(browser)
     post(push_service, registered["pushEndpoint"])
-    notification = json.loads(browser.recv(timeout=10))
+    notification = json.loads(browser.recv(timeout=60))
     browser.close()
 
     with open_socket(push_service) as again:
         hello = ask(again, messageType="hello", use_webpush=True, uaid=registered["uaid"])
-        repeated = json.loads(again.recv(timeout=10))
+        repeated = json.loads(again.recv(timeout=60))
         update = {"channelID": registered["channelID"], "version": repeated["version"], "code": 100}
         again.send(json.dumps({"messageType": "ack", "updates": [update]}))
         push_service.wait_for_ack(repeated["version"])

@@ -10,11 +10,14 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from app import runtime
+from app.analytics import cache
 from app.db.session import SessionFactory, transaction
 from app.ids import new_id
 from app.models import ApiKey
 from app.settings import Settings
 from app.simulator import Simulator
+from app.web import rate_limit
 from tests.support.api import SettingsFactory
 from tests.support.ledger import FCM, MOZILLA, add_deliveries, add_subscription, add_tenant, utc
 from tests.support.valkey import ValkeyServer
@@ -214,8 +217,16 @@ class TestLimited:
 class TestWithRedis:
     @pytest.fixture
     def settings(
-        self, make_settings: SettingsFactory, database_url: str, stoppable_valkey: ValkeyServer
+        self,
+        make_settings: SettingsFactory,
+        database_url: str,
+        stoppable_valkey: ValkeyServer,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> Settings:
+        """A busy machine may take its time: nothing is forgotten meanwhile, and Redis is not taken for gone."""
+        monkeypatch.setattr(cache, "TTL_SECONDS", 3600)
+        for module in (rate_limit, runtime):
+            monkeypatch.setattr(module, "REDIS_TIMEOUT_SECONDS", 60.0)
         return make_settings(database_url=database_url, redis_url=stoppable_valkey.url)
 
     def test_the_same_question_is_answered_from_memory_for_seconds(

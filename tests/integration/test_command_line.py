@@ -41,7 +41,7 @@ def test_serve_makes_an_empty_database_ready_and_serves_it(empty_database_url: s
     server = launch(SERVE, {"DATABASE_URL": empty_database_url}, tmp_path)
     try:
         wait_until_it_answers(server, path="/health/live")
-        with urllib.request.urlopen(f"{server.url}/health/", timeout=10) as answer:
+        with urllib.request.urlopen(f"{server.url}/health/", timeout=60) as answer:
             health = json.load(answer)
     finally:
         server.stop()

@@ -22,14 +22,14 @@ LOCUST_FILE = Path(__file__).parents[1] / "load" / "test_notifications.py"
 def run_locust(directory: Path, host: str) -> "subprocess.CompletedProcess[str]":
     """Run ten users without a page; their figures are in load.json."""
     arguments = ["-f", str(LOCUST_FILE), "--host", host, "--headless", "--json-file", "load"]
-    arguments += ["--users", "10", "--spawn-rate", "10", "--run-time", "6s"]
+    arguments += ["--users", "10", "--spawn-rate", "10", "--run-time", "10s", "--stop-timeout", "60"]
     return subprocess.run(
         [sys.executable, "-m", "locust", *arguments],
         cwd=directory,  # where no .env lies
         env={**os.environ, **OVERRIDES, "DATA_DIR": str(directory / "data")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 

@@ -74,7 +74,7 @@ def django_database_url(empty_database_url: str) -> str:
         [sys.executable, "-m", "tests.support.django_site", empty_database_url],
         cwd=PROJECT_ROOT,
         check=True,
-        timeout=60,
+        timeout=120,
     )
     with closing(psycopg2.connect(empty_database_url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(

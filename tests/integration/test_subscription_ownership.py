@@ -263,7 +263,7 @@ def at_the_same_moment(client: TestClient, sessions: SessionFactory) -> Callable
 
     def wait_until_waiting(count: int) -> None:
         waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with transaction(sessions) as session:
                 if session.scalars(waiting).one() == count:
@@ -280,7 +280,7 @@ def at_the_same_moment(client: TestClient, sessions: SessionFactory) -> Callable
                     for body, headers in bodies
                 ]
                 wait_until_waiting(len(bodies))
-            return [answer.result(20) for answer in answers]
+            return [answer.result(60) for answer in answers]
 
     return post
 

@@ -30,12 +30,14 @@ SECRET_KEY = "test-secret-key-0123456789-0123456789"
 START_TIMEOUT_SECONDS = 120.0
 STOP_TIMEOUT_SECONDS = 60.0
 
-# What tests want other than the defaults: no workers, and limits that only a test of limits notices.
+# What tests want other than the defaults: no workers, and limits that only a test of limits notices, also where a
+# machine is slow.
 OVERRIDES: Mapping[str, str] = {
     "API_KEY": API_KEY,
     "JWT_SECRET_KEY": JWT_SECRET_KEY,
     "SECRET_KEY": SECRET_KEY,
     "WORKER_MODE": "external",
+    "INLINE_TIMEOUT_SECONDS": "60",
     "PUSH_ALLOW_LOOPBACK": "true",
     "RATE_LIMIT_SUBSCRIPTION": "100000/hour",
     "RATE_LIMIT_NOTIFICATION": "100000/hour",

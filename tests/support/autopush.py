@@ -117,9 +117,9 @@ class AutopushServer:
 
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = True
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=60)
 
-    def wait_for(self, condition: Callable[[Journal], bool], what: str, *, seconds: float = 20) -> None:
+    def wait_for(self, condition: Callable[[Journal], bool], what: str, *, seconds: float = 60) -> None:
         """Return as soon as the journal fulfils the condition, else raise AssertionError."""
         with self._changed:
             if not self._changed.wait_for(lambda: condition(self.journal), timeout=seconds):

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-START_TIMEOUT_SECONDS = 30
-STOP_TIMEOUT_SECONDS = 10
+START_TIMEOUT_SECONDS = 120
+STOP_TIMEOUT_SECONDS = 30
 POLL_SECONDS = 0.02
 
 # Names and meanings: about:config, or modules/libpref/init/StaticPrefList.yaml in Firefox's source.

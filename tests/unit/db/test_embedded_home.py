@@ -69,7 +69,7 @@ def test_a_directory_that_is_not_there_cannot_be_entered(tmp_path: Path) -> None
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a_program_as_another_user_has_none_of_roots_groups() -> None:
     with SystemUser(65534, 65534).popen(["/usr/bin/id"]) as process:
-        output, _ = process.communicate(timeout=10)
+        output, _ = process.communicate(timeout=60)
 
     assert "uid=65534" in output
     assert "(root)" not in output
@@ -77,6 +77,6 @@ def test_a_program_as_another_user_has_none_of_roots_groups() -> None:
 
 
 def test_a_program_has_a_session_of_its_own() -> None:
-    with ME.popen(["sleep", "60"], output=subprocess.DEVNULL) as process:
+    with ME.popen(["sleep", "600"], output=subprocess.DEVNULL) as process:
         assert os.getsid(process.pid) == process.pid
         process.kill()

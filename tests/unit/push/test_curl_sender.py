@@ -231,7 +231,7 @@ sender.close()
 
     environment = {**os.environ, "SSLKEYLOGFILE": str(key_log)}
     ran = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=120
     )
 
     assert ran.stdout.split() == ["[403]", "CurlSender", "True"]

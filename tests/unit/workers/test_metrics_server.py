@@ -29,7 +29,7 @@ def url(server: ThreadingHTTPServer) -> str:
 
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/metrics?name=value"])
 def test_metrics_are_served_for_prometheus(url: str, path: str) -> None:
-    answer = httpx.get(url + path)
+    answer = httpx.get(url + path, timeout=60)
 
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == metrics.render()[1]
@@ -37,7 +37,7 @@ def test_metrics_are_served_for_prometheus(url: str, path: str) -> None:
 
 
 def test_nothing_else_is(url: str) -> None:
-    assert httpx.get(url + "/health/").status_code == 404
+    assert httpx.get(url + "/health/", timeout=60).status_code == 404
 
 
 def test_a_port_that_is_taken_is_told_and_stops_nothing(server: ThreadingHTTPServer) -> None:
