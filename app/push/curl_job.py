@@ -110,15 +110,12 @@ class Job:
     def report(self, *, now: float) -> None:
         """Hand over the outcomes if there are enough of them, or it is time, or no others are to come soon."""
         is_due = len(self._unreported) >= _REPORTED_AT_ONCE or self.in_flight == 0 or now >= self._report_due_at
-        if self._unreported and is_due:
-            self._reports.put(self._unreported)
-            self._unreported = []
+        if is_due:
+            self._hand_over()
 
     def end(self) -> None:
         """Hand over what there is, and say that it was all."""
-        if self._unreported:
-            self._reports.put(self._unreported)
-            self._unreported = []
+        self._hand_over()
         self._reports.put(None)
 
     def fail(self, outcome: Outcome, begun: Sequence[PushMessage]) -> None:
@@ -128,3 +125,8 @@ class Job:
             rest += self._messages
         self._unreported += [(message, outcome) for message in rest]
         self.end()
+
+    def _hand_over(self) -> None:
+        if self._unreported:
+            self._reports.put(self._unreported)
+            self._unreported = []

@@ -1,7 +1,7 @@
 """From a push message to the request that the curl sender posts: checked, signed, encrypted."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.push.encryption import Plain, encrypt, encrypt_all
@@ -20,8 +20,10 @@ _NOT_SENT = ["Accept:", "Expect:"]
 
 @dataclass(slots=True)
 class CurlRequest:
-    """One post, as often as it has to be made. `owner` is whom its outcome is for, `host` where it is
-    under way."""
+    """One post, as often as it has to be made.
+
+    `owner` is whom its outcome is for, `host` where it is under way.
+    """
 
     message: PushMessage
     target: CheckedEndpoint
@@ -29,9 +31,9 @@ class CurlRequest:
     body: bytes
     owner: Any = None
     host: Any = None
-    repeats: int = field(default=0)
-    after_idle: bool = field(default=False)
-    is_without_topic: bool = field(default=False)
+    repeats: int = 0
+    after_idle: bool = False
+    is_without_topic: bool = False
 
 
 class Preparation:
