@@ -1,8 +1,5 @@
 """The database goes away under the running service and comes back: the service says so, and recovers by itself."""
 
-import time
-from collections.abc import Callable
-
 import httpx
 import psycopg2
 import pytest
@@ -11,8 +8,8 @@ from alembic import command
 from tests.support.api import SERVICE_HEADERS, LiveServer, LiveServerFactory
 from tests.support.databases import StoppablePostgres, alembic_config, create_database
 from tests.support.metric_samples import Samples
+from tests.support.waiting import until
 
-DEADLINE_SECONDS = 120.0
 HISTORY = "/notifications/history/"
 
 
@@ -30,13 +27,6 @@ def url(stoppable_postgres: StoppablePostgres) -> str:
 
 def get(server: LiveServer, path: str) -> httpx.Response:
     return httpx.get(server.url + path, headers=dict(SERVICE_HEADERS), timeout=60)
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS:g} s: {what}"
-        time.sleep(0.1)
 
 
 def database_up(server: LiveServer) -> float | None:

@@ -7,8 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
@@ -36,6 +35,7 @@ from tests.support.api import (
     wait_until_it_answers,
 )
 from tests.support.databases import StoppablePostgres, alembic_config, create_database, temporary_database
+from tests.support.waiting import until
 
 PROJECT_ROOT = Path(__file__).parents[2]
 SOME_ID = "0199a000-0000-7000-8000-000000000000"
@@ -187,15 +187,6 @@ def test_a_head_of_the_health_is_its_get_without_a_body(shared_client: TestClien
     assert (response.status_code, response.content) == (200, b"")
 
 
-def _eventually(is_true: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < deadline:
-        if is_true():
-            return True
-        time.sleep(0.05)
-    return False
-
-
 def _migrated_database(server: StoppablePostgres) -> str:
     url = create_database(server.url, "push")
     command.upgrade(alembic_config(url), "head")
@@ -219,7 +210,7 @@ def test_requests_are_503_while_the_database_is_away_and_served_again_after(
 
         assert (away.status_code, away.json()["type"]) == (503, "/problems/unavailable")
         assert away.headers["retry-after"] == "5"
-        assert _eventually(lambda: client.get(path, headers=SERVICE_HEADERS).status_code == 200)
+        until(lambda: client.get(path, headers=SERVICE_HEADERS).status_code == 200)
 
 
 def test_the_app_starts_while_the_database_is_away(
@@ -233,9 +224,7 @@ def test_the_app_starts_while_the_database_is_away(
 
         stoppable_postgres.start()
 
-        assert _eventually(
-            lambda: client.get("/notifications/history/", headers=SERVICE_HEADERS).status_code == 200
-        )
+        until(lambda: client.get("/notifications/history/", headers=SERVICE_HEADERS).status_code == 200)
 
 
 def test_a_database_without_tables_is_a_503_too(make_settings: SettingsFactory, empty_database_url: str) -> None:

@@ -11,17 +11,9 @@ import psycopg2
 import pytest
 
 from app.db.embedded_files import is_locked
-from tests.support.embedded_clients import (
-    Place,
-    Runner,
-    answers,
-    eventually,
-    first_line,
-    open_directory,
-    query,
-    started_at,
-)
+from tests.support.embedded_clients import Place, Runner, answers, first_line, open_directory, query, started_at
 from tests.support.embedded_copies import copy_of_the_data
+from tests.support.waiting import until
 
 FORK_AND_EXIT = """
 import os, pathlib, sys
@@ -169,7 +161,7 @@ def test_a_killed_server_comes_back_at_the_same_address(place: Place) -> None:
 
     os.kill(place.server_pid, signal.SIGKILL)
 
-    eventually(lambda: answers(url), "the keeper starts it again")
+    until(lambda: answers(url), "the keeper starts it again")
     assert started_at(url) > start
     assert query(url, "SELECT answer FROM kept") == 42
 
@@ -178,7 +170,7 @@ def test_a_server_whose_keeper_was_killed_is_adopted(place: Place) -> None:
     first = place.client()
     start = started_at(first.url)
     os.kill(place.keeper_pid, signal.SIGKILL)
-    eventually(lambda: not is_locked(place.home / "keeper.lock"), "the keeper is gone")
+    until(lambda: not is_locked(place.home / "keeper.lock"), "the keeper is gone")
 
     second = place.client()
 
@@ -229,6 +221,6 @@ def test_a_server_whose_directory_is_taken_away_ends(place: Place) -> None:
 
     place.home.rename(place.data_dir / "taken-away")
 
-    eventually(lambda: not answers(url), "the server ends")
+    until(lambda: not answers(url), "the server ends")
     again = place.client().url
     assert answers(again)

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from app.db.embedded import throwaway
-from tests.support.embedded_clients import Runner, answers, eventually, first_line, query
+from tests.support.embedded_clients import Runner, answers, first_line, query
+from tests.support.waiting import until
 
 THROWAWAY = """
 import sys
@@ -31,5 +32,5 @@ def test_a_throwaway_server_leaves_nothing_when_its_process_is_killed() -> None:
 
         process.kill()
 
-    eventually(lambda: not data_dir.exists(), "the keeper deletes it")
+    until(lambda: not data_dir.exists(), "the keeper deletes it")
     assert not answers(url)

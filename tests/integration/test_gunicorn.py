@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,9 +17,9 @@ from app.web.http_protocol import MAX_HEAD_BYTES
 from tests.support.api import SERVICE_HEADERS, LiveServer, LiveServerFactory, launch, wait_until_it_answers
 from tests.support.databases import temporary_database
 from tests.support.metric_samples import Samples
+from tests.support.waiting import until
 
 CONFIGURATION = Path(__file__).parents[2] / "docker" / "gunicorn.conf.py"
-DEADLINE_SECONDS = 90.0
 HISTORY = "/notifications/history/"
 
 COMMAND = ["gunicorn", "-c", str(CONFIGURATION), "-b", "127.0.0.1:{port}", "app.main:app"]
@@ -66,13 +66,6 @@ def answering(server: LiveServer) -> set[str]:
     """Return which processes hold a file of gauges: those that count requests."""
     data_dir = server.log_path.parent / "data" / "metrics"
     return {path.stem.rpartition("_")[2] for path in data_dir.glob("gauge_livesum_*.db")}
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS:g} s: {what}"
-        time.sleep(0.02)
 
 
 def get(server: LiveServer, path: str) -> httpx.Response:

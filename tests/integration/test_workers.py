@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from tests.support.api import SERVICE_HEADERS, LiveServer, LiveServerFactory, la
 from tests.support.delivery import NOTHING_INLINE, SECRET_KEY, Subscriber, finish_with_a_worker, received, send
 from tests.support.metric_samples import Samples
 from tests.support.ports import free_port
+from tests.support.waiting import until
 
 DEADLINE_SECONDS = 90.0
 WORKER = "app.workers.process"
@@ -54,13 +54,6 @@ def start_workers(variables: dict[str, str], tmp_path: Path) -> Iterator[StartWo
             return workers
 
         yield start
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS:g} s: {what}"
-        time.sleep(0.05)
 
 
 def scrape(server: LiveServer) -> Samples:

@@ -1,6 +1,5 @@
 """Fixtures for the pipeline without HTTP: a pipeline over a fresh database, and subscribers at the simulator."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -148,14 +147,6 @@ def ledger_adds_up(sessions: SessionFactory, sent: Sent) -> bool:
             select(func.count()).where(DeliveryLog.notification_id == sent.notification.id)
         ).one()
     return rows == sent.notification.targeted == sum(sent.counts.values())
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Return once the condition holds; fails when it does not within a minute."""
-    give_up_at = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < give_up_at, "not within a minute"
-        time.sleep(0.01)
 
 
 def is_somebody_waiting(sessions: SessionFactory) -> bool:

@@ -6,8 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +19,7 @@ import pytest
 from app.db.embedded import new_scratch_directory
 from app.db.embedded_files import is_locked
 from app.db.embedded_home import SHARED_ROOT
+from tests.support.waiting import until
 
 PROJECT_ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60  # a machine that does much else at once is slow, not wrong
@@ -33,14 +33,6 @@ except EmbeddedPostgresUnavailable as error:
     sys.exit(str(error))
 sys.stdin.read()
 """
-
-
-def eventually(condition: Callable[[], Any], what: str) -> None:
-    """Wait until the condition holds; fail after the deadline."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"in vain: {what}"
-        time.sleep(0.02)
 
 
 def query(url: str, statement: str) -> Any:
@@ -175,7 +167,7 @@ class Place:
         return not (is_locked(self.home / "keeper.lock") or is_locked(self.home / "server.lock"))
 
     def wait_until_stopped(self) -> None:
-        eventually(self.is_stopped, "the server stops")
+        until(self.is_stopped, "the server stops")
 
     def clear_clients(self) -> None:
         """Let all clients leave."""

@@ -20,7 +20,7 @@ from app.settings import WorkerMode
 from app.workers.embedded import EmbeddedWorkers
 from tests.support.api import SettingsFactory
 from tests.support.databases import alembic_config, create_database, dispose, drop_database, sibling_url
-from tests.support.delivery import until
+from tests.support.waiting import until
 
 NOT_YET_THERE = "push_test_not_yet_there"
 END_THE_OTHERS = """

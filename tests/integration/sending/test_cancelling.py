@@ -11,9 +11,10 @@ from app.db.session import transaction
 from app.delivery import plan
 from app.models import NotificationState
 from app.notifications.schedule import release_due
-from tests.support.delivery import is_somebody_waiting, until
+from tests.support.delivery import is_somebody_waiting
 from tests.support.ledger import add_notification, add_tenant
 from tests.support.senders import HangingSender
+from tests.support.waiting import until
 
 COUNTS = ("pending", "sent", "delivered", "failed", "expired")
 ASYNC = {"Prefer": "respond-async"}

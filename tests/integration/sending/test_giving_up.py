@@ -11,7 +11,8 @@ from app.db.session import transaction
 from app.delivery import targeting
 from app.models import DEFAULT_TENANT_ID
 from app.notifications.idempotency import Key, find
-from tests.support.delivery import is_somebody_waiting, until
+from tests.support.delivery import is_somebody_waiting
+from tests.support.waiting import until
 
 KEY = "order-4711"
 

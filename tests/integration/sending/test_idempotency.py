@@ -15,7 +15,8 @@ from app.notifications import service as sending
 from app.notifications.idempotency import Key, find
 from tests.integration.sending.conftest import BROADCAST, SEND, Service
 from tests.support.api import SERVICE_HEADERS
-from tests.support.delivery import is_somebody_waiting, until
+from tests.support.delivery import is_somebody_waiting
+from tests.support.waiting import until
 
 KEY = "order-4711"
 ASYNC = {"Prefer": "respond-async"}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.sending.conftest import BROADCAST, CONTENT, Database
 from tests.support.api import SERVICE_HEADERS, bearer, make_token
-from tests.support.delivery import until
+from tests.support.waiting import until
 
 HEADERS = {**SERVICE_HEADERS, "Idempotency-Key": "order-4711"}
 

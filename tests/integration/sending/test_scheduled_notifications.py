@@ -6,7 +6,7 @@ import pytest
 
 from app.workers.loop import DeliveryLoop
 from tests.integration.sending.conftest import BROADCAST, SEND
-from tests.support.delivery import until
+from tests.support.waiting import until
 
 COUNTS = ("pending", "sent", "delivered", "failed", "expired")
 

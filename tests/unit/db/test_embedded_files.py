@@ -16,7 +16,8 @@ from app.db.embedded_files import (
     wait_for_lock,
     write_private,
 )
-from tests.support.embedded_clients import PROJECT_ROOT, eventually
+from tests.support.embedded_clients import PROJECT_ROOT
+from tests.support.waiting import until
 
 HOLD = """
 import pathlib, sys
@@ -93,7 +94,7 @@ def test_a_killed_process_gives_its_locks_back(lock: Path) -> None:
 
         holder.kill()
 
-    eventually(lambda: not is_locked(lock), "the lock is free")
+    until(lambda: not is_locked(lock), "the lock is free")
 
 
 def test_programs_do_not_inherit_a_lock(lock: Path) -> None:

@@ -12,8 +12,9 @@ from app.db.session import database_now, transaction
 from app.delivery import cancel, claim, plan, record
 from app.delivery.run import run_batch
 from app.models import DeliveryBatch, DeliveryLog, Notification
-from tests.support.delivery import NOTHING_INLINE, finish_with_a_worker, is_somebody_waiting, received, send, until
+from tests.support.delivery import NOTHING_INLINE, finish_with_a_worker, is_somebody_waiting, received, send
 from tests.support.senders import ACCEPTED, UNAVAILABLE, ScriptedSender
+from tests.support.waiting import until
 
 
 @pytest.fixture

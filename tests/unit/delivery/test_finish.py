@@ -7,7 +7,8 @@ from app.db.session import transaction
 from app.delivery import claim, plan
 from app.delivery.finish import is_everybody_tried
 from app.models import Notification
-from tests.support.delivery import NOTHING_INLINE, is_somebody_waiting, send, until
+from tests.support.delivery import NOTHING_INLINE, is_somebody_waiting, send
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from app.db.session import database_now, transaction
 from app.delivery import claim, plan
 from app.delivery.inline import InlineLimits, run_inline
 from app.models import DeliveryBatch, Notification
-from tests.support.delivery import NOTHING_INLINE, finish_with_a_worker, ledger_adds_up, received, send, until
+from tests.support.delivery import NOTHING_INLINE, finish_with_a_worker, ledger_adds_up, received, send
 from tests.support.senders import WAIT_SECONDS, HangingSender, ScriptedSender
+from tests.support.waiting import until
 
 # Long enough to plan a handful on a busy machine: what is tested begins when the time is up.
 SHORT = InlineLimits(max_recipients=1000, timeout_seconds=5)

@@ -6,7 +6,8 @@ from sqlalchemy import text
 
 from app.db.session import transaction
 from app.delivery.partitions import coming_months, ensure_partitions
-from tests.support.delivery import is_somebody_waiting, until
+from tests.support.delivery import is_somebody_waiting
+from tests.support.waiting import until
 
 
 def partitions(session):

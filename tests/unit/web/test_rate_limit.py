@@ -1,6 +1,5 @@
 import socket
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -14,6 +13,7 @@ from app.web.rate_limit import limited
 from app.web.routing import api_router
 from tests.support.api import SERVICE_HEADERS, bearer, make_token
 from tests.support.valkey import ValkeyServer
+from tests.support.waiting import until
 from tests.unit.web.conftest import EdgeFactory
 
 LIMITS = {
@@ -55,15 +55,6 @@ def client(edge: EdgeFactory) -> TestClient:
 
 def _statuses(client: TestClient, path: str, headers: dict[str, str], times: int) -> list[int]:
     return [client.get(path, headers=headers).status_code for _ in range(times)]
-
-
-def _eventually(is_true: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < deadline:
-        if is_true():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def _failures() -> float:
@@ -177,7 +168,7 @@ def test_limits_hold_again_once_redis_is_back(edge: EdgeFactory, stoppable_valke
 
     stoppable_valkey.start()
 
-    assert _eventually(lambda: client.get("/notify/", headers=SERVICE_HEADERS).status_code == 429)
+    until(lambda: client.get("/notify/", headers=SERVICE_HEADERS).status_code == 429)
 
 
 @pytest.mark.usefixtures("patient")

@@ -13,7 +13,7 @@ from app.workers import embedded
 from app.workers.embedded import EmbeddedWorkers, machine_lock_key
 from app.workers.leader import Leader
 from tests.support.databases import dispose
-from tests.support.delivery import until
+from tests.support.waiting import until
 
 END_THE_OTHERS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity

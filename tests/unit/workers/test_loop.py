@@ -29,8 +29,9 @@ from app.push.keys import VapidKey as KeyPair
 from app.workers import loop as loop_module
 from app.workers.loop import RUNNERS, DeliveryLoop
 from tests.support.databases import alembic_config, dispose
-from tests.support.delivery import NOTHING_INLINE, SECRET_KEY, finish_with_a_worker, received, send, until
+from tests.support.delivery import NOTHING_INLINE, SECRET_KEY, finish_with_a_worker, received, send
 from tests.support.senders import WAIT_SECONDS, HangingSender, ScriptedSender
+from tests.support.waiting import until
 
 OTHER_SECRET_KEY = "another-secret-of-the-tests-" + "x" * 32
 

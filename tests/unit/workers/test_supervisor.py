@@ -16,7 +16,7 @@ from app.settings import Settings
 from app.workers import supervisor as supervisor_module
 from app.workers.supervisor import WORKER, Supervisor
 from tests.support.api import SettingsFactory
-from tests.support.delivery import until
+from tests.support.waiting import until
 
 # Each says that it is there by a file named after its pid.
 UNTIL_ITS_INPUT_ENDS = 'touch "$0/$$"; exec cat > /dev/null'
