@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # prometheus_client looks for this directory when it is imported, and never again.
@@ -28,6 +29,13 @@ pytest_plugins = (
     "tests.support.push_service",
     "tests.support.delivery",
 )
+
+
+# How long an example takes is the machine's business.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 
 def _forget_the_environment() -> None:

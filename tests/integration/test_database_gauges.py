@@ -231,7 +231,7 @@ def test_leadership_ends_with_the_leaders_connection(
     first.leads(sessions)
     with closing(psycopg2.connect(database_url)) as operator, operator.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE locktype = 'advisory' AND granted"
             " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
 

@@ -40,7 +40,7 @@ from tests.support.waiting import until
 PROJECT_ROOT = Path(__file__).parents[2]
 SOME_ID = "0199a000-0000-7000-8000-000000000000"
 OPEN_PATHS = {"/health/", "/health/live", "/health/ready", "/metrics/", "/vapid/public-key"}
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 90.0
 PAGE = "https://blog.example.com"
 
 
@@ -315,7 +315,7 @@ def _start_that_fails(directory: Path, **variables: str) -> tuple[int, str]:
         cwd=directory,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     return finished.returncode, finished.stdout + finished.stderr

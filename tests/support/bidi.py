@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 
 from websockets.sync.client import connect
 
-COMMAND_TIMEOUT_SECONDS = 20
+COMMAND_TIMEOUT_SECONDS = 60
 POLL_SECONDS = 0.02
 
 
@@ -66,7 +66,7 @@ class Browser:
         """
         return self._evaluate_in(self._context, expression, arguments)
 
-    def wait_for(self, expression: str, *, seconds: float = 20, **arguments: Any) -> Any:
+    def wait_for(self, expression: str, *, seconds: float = 60, **arguments: Any) -> Any:
         """Return the expression's first truthy value. Raises AssertionError after the deadline."""
         what = f"{expression} {arguments or ''}"
         return _wait_until(lambda: self.evaluate(expression, **arguments), what, seconds)
@@ -101,11 +101,11 @@ class Browser:
         answer = self._command("browsingContext.captureScreenshot", context=self._context, origin="document")
         path.write_bytes(base64.b64decode(answer["data"]))
 
-    def wait_for_tab(self, url: str, *, seconds: float = 20) -> None:
+    def wait_for_tab(self, url: str, *, seconds: float = 60) -> None:
         """Return once a tab shows this URL, else raise AssertionError."""
         _wait_until(lambda: url in [tab["url"] for tab in self._tree()], f"a tab at {url}", seconds)
 
-    def wait_for_alert(self, title: str, *, seconds: float = 20) -> Alert:
+    def wait_for_alert(self, title: str, *, seconds: float = 60) -> Alert:
         """Return the notification of this title once it is on the screen, else raise AssertionError."""
         return _wait_until(
             lambda: next((alert for alert in self._alerts() if alert.title == title), None),

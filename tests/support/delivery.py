@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import func, insert, select, text, update
 
 from app.db.session import SessionFactory, transaction
+from app.delivery import targeting
 from app.delivery.inline import InlineLimits
 from app.delivery.run import Pipeline
 from app.ids import new_id
@@ -29,6 +30,13 @@ from app.workers.loop import DeliveryLoop
 LIMITS = InlineLimits(max_recipients=1000, timeout_seconds=60)
 NOTHING_INLINE = InlineLimits(max_recipients=0, timeout_seconds=1)
 SECRET_KEY = "a-secret-of-the-tests-" + "x" * 32
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _audiences_are_small_also_where_a_machine_is_slow() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(targeting, "COUNTED_WITHIN_MS", 20_000)
+        yield
 
 
 @pytest.fixture

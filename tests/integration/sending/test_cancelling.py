@@ -112,7 +112,7 @@ def test_a_request_that_is_just_sending_it_says_that_it_was_cancelled(client, se
 
     with ThreadPoolExecutor(1) as thread:
         sending = thread.submit(service.send)
-        assert sender.posted.wait(10)
+        assert sender.posted.wait(60)
         [[notification_id]] = database.run("SELECT id FROM push_notifications")
         service.cancel(str(notification_id))
         sender.answer.set()

@@ -116,7 +116,7 @@ def test_a_refusal_is_not_remembered(service, subscribe):
 def test_while_the_first_one_runs_the_others_are_told_to_come_back(service, subscribe, database, monkeypatch):
     browser = subscribe()
     may_go_on = threading.Event()
-    monkeypatch.setattr(sending, "run_inline", lambda *given: may_go_on.wait(10) and run_inline(*given))
+    monkeypatch.setattr(sending, "run_inline", lambda *given: may_go_on.wait(60) and run_inline(*given))
 
     with ThreadPoolExecutor(1) as thread:
         first = thread.submit(service.send, key=KEY)

@@ -211,7 +211,7 @@ ledgers = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(ledger=ledgers)
 def test_every_breakdown_adds_up_to_the_whole(session: Session, ledger: list[dict[str, Any]]) -> None:
     expected = dict.fromkeys(DeliveryStatus, 0)

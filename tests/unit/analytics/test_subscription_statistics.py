@@ -154,7 +154,7 @@ audiences = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(audience=audiences)
 def test_every_breakdown_adds_up_to_the_whole(session: Session, audience: list[dict[str, Any]]) -> None:
     for entry in audience:

@@ -77,6 +77,6 @@ def test_a_program_as_another_user_has_none_of_roots_groups() -> None:
 
 
 def test_a_program_has_a_session_of_its_own() -> None:
-    with ME.popen(["sleep", "600"], output=subprocess.DEVNULL) as process:
+    with ME.popen(["sleep", "60"], output=subprocess.DEVNULL) as process:
         assert os.getsid(process.pid) == process.pid
         process.kill()

@@ -41,7 +41,7 @@ def test_the_example_of_the_rfc_comes_out_to_the_last_byte() -> None:
     assert encode_base64url(body) == BODY
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(payload=st.binary(max_size=200))
 def test_another_library_and_the_simulator_read_what_was_written(payload: bytes) -> None:
     body = encrypt(payload, p256dh=P256DH, auth=AUTH)
