@@ -104,7 +104,7 @@ class Connections:
         self._timer_due_at = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
 
     def _forget_wakes(self) -> None:
-        with suppress(BlockingIOError):
+        with suppress(BlockingIOError):  # all are read
             while len(os.read(self._woken, 4096)) == 4096:
                 pass
 
