@@ -77,5 +77,5 @@ def origin(server: LiveServer) -> str:
 @pytest.fixture
 def client(server: LiveServer) -> Iterator[httpx.Client]:
     """A client with an API key, as the Django application is one."""
-    with httpx.Client(base_url=server.url, headers=SERVICE_HEADERS, trust_env=False) as http:
+    with httpx.Client(base_url=server.url, headers=SERVICE_HEADERS, trust_env=False, timeout=60) as http:
         yield http

@@ -23,6 +23,7 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.settings import Settings
+from app.web.middleware import MAX_BODY_BYTES
 from tests.support.api import (
     OVERRIDES,
     SERVICE_HEADERS,
@@ -270,13 +271,13 @@ def test_a_body_announced_as_huge_is_refused_and_the_connection_closed(running_s
 def test_a_chunked_body_is_refused_once_it_is_too_large(running_server: LiveServer) -> None:
     address = urlsplit(running_server.url)
     with closing(HTTPConnection(address.hostname or "", address.port, timeout=DEADLINE_SECONDS)) as connection:
-        connection.request(
-            "POST",
-            "/notifications/send/",
-            body=iter([b"[" * 65536] * 20),
-            headers={**SERVICE_HEADERS, "Content-Type": "application/json"},
-            encode_chunked=True,
-        )
+        connection.putrequest("POST", "/notifications/send/")
+        for name, value in {**SERVICE_HEADERS, "Transfer-Encoding": "chunked"}.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        for _ in range(MAX_BODY_BYTES // 65536):
+            connection.send(b"10000\r\n" + b" " * 65536 + b"\r\n")
+        connection.send(b"1\r\n \r\n")  # and nothing after it, for then the server closes the connection
 
         response = connection.getresponse()
 
