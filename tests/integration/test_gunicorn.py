@@ -6,12 +6,14 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import psutil
 import pytest
+import redis
 
 from app.web.http_protocol import MAX_HEAD_BYTES
 from tests.support.api import SERVICE_HEADERS, LiveServer, LiveServerFactory, launch, wait_until_it_answers
@@ -132,8 +134,18 @@ def scrape_if_up(server: LiveServer) -> Samples:
         return Samples("")
 
 
-def test_both_workers_share_the_limits_through_redis(server: LiveServer) -> None:
-    answers = [get(server, "/analytics/subscriptions/") for _ in range(30)]
+def uncounted(samples: Samples) -> float:
+    return samples.value("push_rate_limiter_failures_total") or 0
+
+
+def test_both_workers_share_the_limits_through_redis(server: LiveServer, redis_url: str) -> None:
+    for _ in range(10):
+        with closing(redis.Redis.from_url(redis_url)) as client:
+            client.flushall()
+        before = uncounted(scrape(server))
+        answers = [get(server, "/analytics/subscriptions/") for _ in range(30)]
+        if uncounted(scrape(server)) == before:  # else a busy machine kept Redis from answering in time
+            break
 
     statuses = [answer.status_code for answer in answers]
     assert statuses == [200] * 10 + [429] * 20
