@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import DateTime, Text, Uuid, and_, func, or_, select, text, update
+from sqlalchemy import Uuid, and_, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from app.delivery import cancel, ledger
@@ -40,7 +40,7 @@ _TAKE = text(
     WHERE id = :batch_id AND (state = 'ready' OR (state = 'leased' AND leased_until < now()))
     RETURNING notification_id, planned_at, endpoint_host, vapid_key_id, attempt, now()
     """
-).columns(notification_id=Uuid(), planned_at=DateTime(), endpoint_host=Text(), vapid_key_id=Uuid())
+).columns(notification_id=Uuid(), vapid_key_id=Uuid())
 _RENEW = text(
     """
     UPDATE push_delivery_batches AS batch
