@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import Uuid, and_, func, or_, select, text, update
+from sqlalchemy import and_, bindparam, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from app.delivery import cancel, ledger
@@ -25,7 +25,7 @@ _IS_FREE = or_(
     DeliveryBatch.state == BatchState.READY,
     and_(DeliveryBatch.state == BatchState.LEASED, DeliveryBatch.leased_until < func.now()),
 )
-# Built once: asked for every batch, and by every look.
+# Built once, like those below: to build one costs more than to run it.
 _NEXT_DUE = (
     select(DeliveryBatch.id)
     .where(_IS_FREE, DeliveryBatch.not_before <= func.now())
@@ -33,14 +33,20 @@ _NEXT_DUE = (
     .limit(1)
     .with_for_update(skip_locked=True)
 )
-_TAKE = text(
-    """
-    UPDATE push_delivery_batches
-    SET state = 'leased', lease_token = :lease_token, leased_until = now() + :lease
-    WHERE id = :batch_id AND (state = 'ready' OR (state = 'leased' AND leased_until < now()))
-    RETURNING notification_id, planned_at, endpoint_host, vapid_key_id, attempt, now()
-    """
-).columns(notification_id=Uuid(), vapid_key_id=Uuid())
+_TAKE = (
+    update(DeliveryBatch)
+    .where(DeliveryBatch.id == bindparam("batch"), _IS_FREE)
+    .values(state=BatchState.LEASED, lease_token=bindparam("token"), leased_until=func.now() + LEASE)
+    .returning(
+        DeliveryBatch.notification_id,
+        DeliveryBatch.planned_at,
+        DeliveryBatch.endpoint_host,
+        DeliveryBatch.vapid_key_id,
+        DeliveryBatch.attempt,
+        func.now(),
+    )
+    .execution_options(synchronize_session=False)
+)
 _RENEW = text(
     """
     UPDATE push_delivery_batches AS batch
@@ -72,22 +78,14 @@ _PENDING = text(
     ORDER BY log.subscription_id
     """
 )
-_CLOSE = text(
-    """
+_END = """
     UPDATE push_delivery_batches
-    SET state = 'closed', closed_at = now(), lease_token = NULL, leased_until = NULL
+    SET {what}, lease_token = NULL, leased_until = NULL
     WHERE id = :batch_id AND lease_token = :lease_token
     RETURNING id
-    """
-)
-_GIVE_BACK = text(
-    """
-    UPDATE push_delivery_batches
-    SET state = 'ready', not_before = now(), lease_token = NULL, leased_until = NULL
-    WHERE id = :batch_id AND lease_token = :lease_token
-    RETURNING id
-    """
-)
+"""
+_CLOSE = text(_END.format(what="state = 'closed', closed_at = now()"))
+_GIVE_BACK = text(_END.format(what="state = 'ready', not_before = now()"))
 _STATUS_OF_REASON = {
     "unsubscribed": DeliveryStatus.FAILED,
     "gone": DeliveryStatus.EXPIRED,
@@ -138,7 +136,7 @@ def take(session: Session, batch_id: UUID) -> Work | None:
     cancelled notification that is everybody: None, too, with further batches of it settled in the same go.
     """
     lease_token = uuid4()
-    batch = session.execute(_TAKE, {"batch_id": batch_id, "lease_token": lease_token, "lease": LEASE}).one_or_none()
+    batch = session.execute(_TAKE, {"batch": batch_id, "token": lease_token}).one_or_none()
     if batch is None:
         return None
     notification_id, planned_at, endpoint_host, vapid_key_id, attempt, now = batch

@@ -112,5 +112,6 @@ def _insert(table: Any, source: FromClause, values: Mapping[str, ColumnElement[A
 
 def _new_id() -> ColumnElement[UUID]:
     """Return SQL for a UUIDv7 of now: its first half as ids.py makes it, the rest from one of version 4."""
-    random_part = func.substr(cast(func.gen_random_uuid(), Text), len(id_prefix()) + 1)
-    return cast(literal(id_prefix()).concat(random_part), Uuid)
+    prefix = id_prefix()
+    rest = func.substr(cast(func.gen_random_uuid(), Text), len(prefix) + 1)
+    return cast(literal(prefix).concat(rest), Uuid)
