@@ -7,7 +7,7 @@ from typing import Any
 from app.push.encryption import Plain, encrypt, encrypt_all
 from app.push.endpoint import CheckedEndpoint, EndpointPolicy, RepeatedCheck
 from app.push.message import MAX_PLAINTEXT_BYTES, PayloadTooLarge, PushMessage, check_size
-from app.push.request import headers_for, ttl_left
+from app.push.request import headers_for
 from app.push.vapid import VapidSigner
 
 Body = bytes | Exception  # encrypted, or why it could not be
@@ -68,10 +68,9 @@ class Preparation:
         request.is_without_topic = True
 
     def _headers_for(self, message: PushMessage, target: CheckedEndpoint, *, now: float) -> list[str]:
-        ttl_seconds = ttl_left(message, now=now)
         key = (
-            *(target.origin, target.service.value, message.vapid_key.public, ttl_seconds),
-            *(message.urgency.value, message.topic, not message.payload),
+            *(target.origin, target.service, message.vapid_key.public, message.urgency, message.topic),
+            *(message.ttl_seconds, message.expires_at, not message.payload),
         )
         kept = self._kept_headers.get(key)
         if kept is not None and now < kept[1]:
@@ -83,8 +82,13 @@ class Preparation:
             headers.append("Content-Type:")
         if len(self._kept_headers) >= _MAX_KEPT_HEADERS:
             self._kept_headers.clear()
-        self._kept_headers[key] = headers, now + _KEPT_SECONDS
+        self._kept_headers[key] = headers, now + _seconds_unchanged(message, now=now)
         return headers
+
+
+def _seconds_unchanged(message: PushMessage, *, now: float) -> float:
+    """Return how long the headers stay as they are: until the TTL, in whole seconds, is cut again."""
+    return _KEPT_SECONDS if message.expires_at is None else (message.expires_at - now) % 1.0
 
 
 def _is_encrypted(message: PushMessage) -> bool:
