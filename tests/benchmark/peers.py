@@ -1,7 +1,6 @@
 """What the benchmarks share: browsers, a sink to post to, pywebpush's `webpush()` in a loop, and one ECDH."""
 
 import json
-import multiprocessing
 import os
 import secrets
 import ssl
@@ -9,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -18,7 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pywebpush import webpush
 
 from app.push.keys import VapidKey, encode_base64url
-from app.simulator import Serving, serve
+from app.simulator import Serving
+from tests.support.sinks import sink_process
 
 SUBJECT = "mailto:push@example.com"
 PAYLOAD = b'{"title": "New Blog Post", "body": "Check out the latest article", "url": "/blog/latest-post"}'
@@ -78,22 +77,10 @@ class Sink:
 @contextmanager
 def sink(ca_dir: Path) -> Iterator[Sink]:
     """Run a sink for the block."""
-    spawn = multiprocessing.get_context("spawn")
-    here, there = spawn.Pipe()
-    process = spawn.Process(target=_serve, args=(ca_dir, there), daemon=True)
-    process.start()
-    serving: Serving = here.recv()
-    # webpush() makes a session for each message; only the environment reaches it. Our senders ignore this.
-    os.environ["REQUESTS_CA_BUNDLE"] = str(serving.ca_file)
-    try:
+    with sink_process(ca_dir, checks="none") as serving:
+        # webpush() makes a session for each message; only the environment reaches it. Our senders ignore this.
+        os.environ["REQUESTS_CA_BUNDLE"] = str(serving.ca_file)
         yield Sink(serving)
-    finally:
-        process.terminate()
-        process.join()
-
-
-def _serve(ca_dir: Path, parent: Connection) -> None:
-    serve("127.0.0.1", 0, tls=True, ca_dir=ca_dir, checks="none", ready=parent.send)
 
 
 def make_subscribers(sink: Sink, count: int) -> list[Subscriber]:

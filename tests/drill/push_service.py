@@ -3,21 +3,19 @@
 It has two names, and to a sender each is a push service by itself.
 """
 
-import multiprocessing
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
-from app.simulator import Serving, serve
+from app.simulator import Serving
+from tests.support.sinks import HOST, sink_process
 
-HOST = "127.0.0.1"
 SECOND_HOST = "localhost"  # to a sender another push service
 TIMEOUT_SECONDS = 60.0
 
@@ -95,16 +93,5 @@ class PushService:
 @contextmanager
 def running_push_service(ca_dir: Path) -> Iterator[PushService]:
     """Run a sink for the length of a `with`."""
-    spawn = multiprocessing.get_context("spawn")
-    here, there = spawn.Pipe()
-    process = spawn.Process(target=_serve, args=(ca_dir, there), daemon=True)
-    process.start()
-    try:
-        yield PushService(here.recv())
-    finally:
-        process.terminate()
-        process.join()
-
-
-def _serve(ca_dir: Path, parent: Connection) -> None:
-    serve(HOST, 0, tls=True, ca_dir=ca_dir, checks="endpoints", ready=parent.send, more_hosts=(SECOND_HOST,))
+    with sink_process(ca_dir, checks="endpoints", more_hosts=(SECOND_HOST,)) as serving:
+        yield PushService(serving)
