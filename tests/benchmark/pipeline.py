@@ -6,22 +6,20 @@ some of the same browsers, `webpush()` in a loop. Trust the CPU columns and the 
 """
 
 import argparse
-import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from app.push.keys import VapidKey
+from tests.benchmark import report
 from tests.benchmark.peers import Cost, Sink, ecdh_us, make_subscribers, sink, webpush_loop
+from tests.benchmark.report import Row
 from tests.benchmark.service import Broadcast, Processes, running_service
 
 PEER_TAKES_ONE_IN = 20  # deliveries; it is slow, and its cost does not depend on how many
@@ -35,17 +33,12 @@ class Round:
     ecdh_us: float
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of the table: medians over the rounds."""
-
-    name: str
-    rate: float | None
-    cpu_us: float
-
-
 def main() -> None:
-    options = _options()
+    options = report.options(
+        "What a delivery costs all of our processes.",
+        count=10_000,
+        of_count="deliveries of a round; webpush() makes a 20th",
+    )
     console = Console()
     with tempfile.TemporaryDirectory() as ca_dir, sink(Path(ca_dir)) as push_service:
         with console.status(f"Making {options.count:,} browsers and starting the service"):
@@ -61,7 +54,15 @@ def main() -> None:
                 theirs = webpush_loop(subscribers[::PEER_TAKES_ONE_IN], vapid_key)
                 rounds.append(Round(ours, theirs, ecdh_us()))
                 console.print(_in_words(number, rounds[-1]))
-    console.print(_table(rounds))
+    console.print(
+        report.table(
+            f"A broadcast to {options.count:,}; medians of {options.rounds} rounds",
+            _rows(rounds),
+            of="what",
+            ecdh_us=median(each.ecdh_us for each in rounds),
+            packages=("pywebpush", "cryptography"),
+        )
+    )
     console.print(_conclusion(rounds))
 
 
@@ -109,22 +110,6 @@ def _rows(rounds: list[Round]) -> list[Row]:
     ]
 
 
-def _table(rounds: list[Round]) -> Table:
-    unit = median(each.ecdh_us for each in rounds)
-    versions = ", ".join(f"{package} {version(package)}" for package in ("pywebpush", "cryptography"))
-    table = Table(
-        title=f"A broadcast to {rounds[0].ours.deliveries:,}; medians of {len(rounds)} rounds",
-        caption=f"Python {platform.python_version()}, {versions}; one ECDH: {unit:.0f} us",
-        box=box.SIMPLE_HEAD,
-    )
-    for column in ("what", "deliveries/s", "CPU us each", "in ECDHs"):
-        table.add_column(column, justify="left" if column == "what" else "right")
-    for row in _rows(rounds):
-        rate = "" if row.rate is None else f"{row.rate:,.0f}"
-        table.add_row(row.name, rate, f"{row.cpu_us:,.0f}", f"{row.cpu_us / unit:.1f}")
-    return table
-
-
 def _conclusion(rounds: list[Round]) -> str:
     times = median(each.theirs.cpu_us / _ours_us(each) for each in rounds)
     peak = max(each.ours.peak_worker_bytes for each in rounds) / MEBIBYTE
@@ -133,13 +118,6 @@ def _conclusion(rounds: list[Round]) -> str:
         f"{times:.1f} times less CPU than pywebpush's loop. The request was answered in {answer:.0f} ms, and the "
         f"largest worker took {peak:.0f} MiB."
     )
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="What a delivery costs all of our processes.")
-    parser.add_argument("--count", type=int, default=10_000, help="deliveries of a round; webpush() makes a 20th")
-    parser.add_argument("--rounds", type=int, default=3)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -4,24 +4,20 @@ Run: python -m tests.benchmark.sender [--count 2000] [--rounds 3]. The push serv
 nothing, in a process of its own on loopback over TLS. Trust the CPU column and the ratios; wall rates swing.
 """
 
-import argparse
-import platform
-import statistics
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from app.push.endpoint import EndpointPolicy
 from app.push.factory import create_sender
 from app.push.keys import VapidKey
 from app.push.message import PushMessage
 from app.push.outcome import Verdict
+from tests.benchmark import report
 from tests.benchmark.peers import (
     PAYLOAD,
     SUBJECT,
@@ -34,12 +30,17 @@ from tests.benchmark.peers import (
     sink,
     webpush_loop,
 )
+from tests.benchmark.report import Row
 
 SENDERS = ("curl", "pywebpush")
 
 
 def main() -> None:
-    options = _options()
+    options = report.options(
+        "What one delivery costs in each sender.",
+        count=2000,
+        of_count="deliveries of a round; webpush() makes a tenth",
+    )
     console = Console()
     with tempfile.TemporaryDirectory() as ca_dir, sink(Path(ca_dir)) as push_service:
         subscribers, vapid_key = make_subscribers(push_service, options.count), VapidKey.generate()
@@ -52,7 +53,15 @@ def main() -> None:
         for _round in range(options.rounds):
             for name, compete in competitors.items():
                 costs[name].append(compete())
-        console.print(_table(costs, ecdh_us=ecdh_us()))
+        console.print(
+            report.table(
+                f"What a delivery costs; medians of {options.rounds} rounds",
+                _rows(costs),
+                of="sender",
+                ecdh_us=ecdh_us(),
+                packages=("pywebpush", "cryptography", "requests"),
+            )
+        )
 
 
 def _send(kind: str, messages: list[PushMessage], push_service: Sink) -> Cost:
@@ -79,27 +88,11 @@ def _messages(subscribers: list[Subscriber], vapid_key: VapidKey) -> list[PushMe
     ]
 
 
-def _table(costs: dict[str, list[Cost]], *, ecdh_us: float) -> Table:
-    versions = ", ".join(f"{package} {version(package)}" for package in ("pywebpush", "cryptography", "requests"))
-    table = Table(
-        title=f"What a delivery costs; medians of {len(next(iter(costs.values())))} rounds",
-        caption=f"Python {platform.python_version()}, {versions}; one ECDH: {ecdh_us:.0f} us",
-        box=box.SIMPLE_HEAD,
-    )
-    for column in ("sender", "deliveries/s", "CPU us each", "in ECDHs"):
-        table.add_column(column, justify="left" if column == "sender" else "right")
-    for name, rounds in costs.items():
-        cpu_us = statistics.median(cost.cpu_us for cost in rounds)
-        rate = statistics.median(cost.rate for cost in rounds)
-        table.add_row(name, f"{rate:,.0f}", f"{cpu_us:,.0f}", f"{cpu_us / ecdh_us:.1f}")
-    return table
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="What one delivery costs in each sender.")
-    parser.add_argument("--count", type=int, default=2000, help="deliveries of a round; webpush() makes a tenth")
-    parser.add_argument("--rounds", type=int, default=3)
-    return parser.parse_args()
+def _rows(costs: dict[str, list[Cost]]) -> list[Row]:
+    return [
+        Row(name, median(cost.rate for cost in rounds), median(cost.cpu_us for cost in rounds))
+        for name, rounds in costs.items()
+    ]
 
 
 if __name__ == "__main__":
