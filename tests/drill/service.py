@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -27,9 +26,9 @@ from tests.drill.processes import WORKER, Api, Worker
 from tests.drill.push_service import Arrival, PushService
 from tests.support.api import OVERRIDES, SERVICE_HEADERS
 from tests.support.databases import dispose
+from tests.support.waiting import until
 
 LONG_SECONDS = 420.0  # of waiting, where the machine may be slow; never what a drill is about
-LOOK_EVERY_SECONDS = 0.02
 
 _PENDING = """
     SELECT count(*) FROM push_delivery_logs JOIN push_delivery_batches AS batch ON batch.id = batch_id
@@ -108,10 +107,7 @@ class Service:
             return session.scalar(text(statement), values)
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
-        give_up_at = time.monotonic() + LONG_SECONDS
-        while not condition():
-            assert time.monotonic() < give_up_at, f"not within {LONG_SECONDS:g} s: {what}"
-            time.sleep(LOOK_EVERY_SECONDS)
+        until(condition, what, within_seconds=LONG_SECONDS)
 
     def until_accepted(self, count: int, *, unless: Callable[[], bool] = never) -> None:
         """Return once the push service has accepted so many since the last reset, or something else is the case."""

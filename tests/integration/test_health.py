@@ -26,6 +26,7 @@ from app.models import DEFAULT_TENANT_ID
 from app.settings import Settings
 from tests.support.api import SERVICE_HEADERS, LiveServerFactory, SettingsFactory
 from tests.support.valkey import ValkeyServer
+from tests.support.waiting import until
 
 PASSWORD = "db-pass-word"
 REQUEST_THREADS = 40  # what anyio gives to request handlers
@@ -198,16 +199,15 @@ def test_requests_that_all_wait_for_the_database_do_not_hang_health(
 def wait_until_locked_out(database_url: str) -> None:
     """Return once a request waits for the lock."""
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'push_notifications'::regclass"
-    deadline = time.monotonic() + 60
     with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
-        while time.monotonic() < deadline:
+
+        def are_waiting() -> bool:
             cursor.execute(waiting)
             row = cursor.fetchone()
-            if row and row[0] > 5:
-                return
-            time.sleep(0.02)
-    pytest.fail("no request waits for the lock")
+            return row is not None and row[0] > 5
+
+        until(are_waiting, "requests wait for the lock")
 
 
 def test_a_flood_of_questions_asks_the_database_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

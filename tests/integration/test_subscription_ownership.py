@@ -1,7 +1,6 @@
 """Shared computers, foreign hands and races: whose subscription is it, asked over HTTP."""
 
 import hashlib
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,6 +20,7 @@ from app.subscriptions import repository
 from tests.support.api import SECRET_KEY
 from tests.support.browser_keys import a_subscription, browser_keys
 from tests.support.ledger import add_tenant
+from tests.support.waiting import until
 
 AUTH = browser_keys().auth
 OTHER_KEYS = browser_keys(2).members
@@ -263,13 +263,12 @@ def at_the_same_moment(client: TestClient, sessions: SessionFactory) -> Callable
 
     def wait_until_waiting(count: int) -> None:
         waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
+
+        def are_waiting() -> object:
             with transaction(sessions) as session:
-                if session.scalars(waiting).one() == count:
-                    return
-            time.sleep(0.01)
-        pytest.fail("the requests did not meet")
+                return session.scalars(waiting).one() == count
+
+        until(are_waiting, "the requests meet")
 
     def post(bodies: list[tuple[dict[str, Any], dict[str, str]]]) -> list[Response]:
         with ThreadPoolExecutor(len(bodies)) as threads:

@@ -8,9 +8,14 @@ DEADLINE_SECONDS = 120.0
 POLL_SECONDS = 0.02
 
 
-def until(condition: Callable[[], object], what: str = "what the test waits for") -> None:
+def until(
+    condition: Callable[[], object],
+    what: str = "what the test waits for",
+    *,
+    within_seconds: float = DEADLINE_SECONDS,
+) -> None:
     """Return once the condition holds; fails after the deadline."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + within_seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS:g} s: {what}"
+        assert time.monotonic() < deadline, f"not within {within_seconds:g} s: {what}"
         time.sleep(POLL_SECONDS)
