@@ -1,6 +1,6 @@
 """The senders under test: each test of this package runs once for every kind."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,7 @@ SENDERS = tuple(ADAPTERS)
 
 
 @pytest.fixture(params=SENDERS)
-def make_sender(request: pytest.FixtureRequest, push_ca_file: Path) -> Iterator[MakeSender]:
-    made: list[Sender] = []
-
+def make_sender(request: pytest.FixtureRequest, push_ca_file: Path) -> MakeSender:
     def make(*, allow_loopback: bool = True, timeouts: Timeouts | None = None) -> Sender:
         sender = create_sender(
             request.param,
@@ -31,18 +29,15 @@ def make_sender(request: pytest.FixtureRequest, push_ca_file: Path) -> Iterator[
             ca_file=push_ca_file,
             timeouts=timeouts or Timeouts(),
         )
-        made.append(sender)
+        request.addfinalizer(sender.close)
         return sender
 
-    yield make
-    for sender in made:
-        sender.close()
+    return make
 
 
 @pytest.fixture(params=SENDERS)
-def build(request: pytest.FixtureRequest) -> Iterator[Callable[..., Sender]]:
+def build(request: pytest.FixtureRequest) -> Callable[..., Sender]:
     """Make the adapter itself, to give it a resolver or a signer: `build(resolve_host=...)`."""
-    made: list[Sender] = []
 
     def build(*, timeouts: Timeouts | None = None, signer: VapidSigner | None = None, **options: Any) -> Sender:
         sender = ADAPTERS[request.param](
@@ -51,12 +46,10 @@ def build(request: pytest.FixtureRequest) -> Iterator[Callable[..., Sender]]:
             timeouts=timeouts or Timeouts(),
             **options,
         )
-        made.append(sender)
+        request.addfinalizer(sender.close)
         return sender
 
-    yield build
-    for sender in made:
-        sender.close()
+    return build
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,8 +88,8 @@ def test_no_socket_is_opened_to_an_address_that_was_not_checked(
 ) -> None:
     told = curl_transfer.Transfer.load
 
-    def load_another(self: curl_transfer.Transfer, *args: object, **kwargs: object) -> None:
-        told(self, *args, **kwargs)  # type: ignore[arg-type]
+    def load_another(self: curl_transfer.Transfer, *args: Any, **kwargs: Any) -> None:
+        told(self, *args, **kwargs)
         self.curl.setopt(pycurl.RESOLVE, [f"+localhost:{server.port}:127.0.0.1"])
 
     def resolve_elsewhere(host: str, port: int) -> Sequence[CheckedAddress]:
@@ -215,6 +216,7 @@ def test_the_secrets_of_tls_are_written_nowhere(
     browser = subscribed(push_service)
     program = f"""
 from pathlib import Path
+from typing import Any
 from app.push.endpoint import EndpointPolicy
 from app.push.factory import create_sender
 from app.push.keys import VapidKey
