@@ -32,7 +32,7 @@ def test_the_ttl_is_what_is_left_though_the_headers_of_a_batch_are_made_once(
     assert f"TTL: {ttl}" in headers_of(preparation, message, now=now)
 
 
-def test_a_message_is_late_from_its_deadline_on_though_its_headers_were_made_before(preparation: Preparation) -> None:
+def test_a_message_is_late_from_its_deadline_on_whenever_its_headers_were_made(preparation: Preparation) -> None:
     message = a_message(ttl_seconds=3600, expires_at=NOW + 20.5)
     headers_of(preparation, message, now=NOW + 20.4)
 
