@@ -11,12 +11,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-import psutil
 import pytest
 import redis
 
 from app.web.http_protocol import MAX_HEAD_BYTES
 from tests.support.api import SERVICE_HEADERS, LiveServer, LiveServerFactory, launch, wait_until_it_answers
+from tests.support.children import children_of
 from tests.support.databases import temporary_database
 from tests.support.metric_samples import Samples
 from tests.support.waiting import until
@@ -60,8 +60,7 @@ def wait_for_both(server: LiveServer) -> None:
 
 def workers_of(server: LiveServer) -> set[int]:
     """Return the pids of the living workers."""
-    children = psutil.Process(server.process.pid).children()
-    return {child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE}
+    return {child.pid for child in children_of(server.process.pid)}
 
 
 def answering(server: LiveServer) -> set[str]:

@@ -17,6 +17,7 @@ from app.delivery.run import Pipeline
 from app.models import BatchState, DeliveryBatch, DeliveryLog, DeliveryStatus
 from app.simulator import Simulator
 from tests.support.api import SERVICE_HEADERS, LiveServer, LiveServerFactory, launch
+from tests.support.children import children_of
 from tests.support.delivery import NOTHING_INLINE, SECRET_KEY, Subscriber, finish_with_a_worker, received, send
 from tests.support.metric_samples import Samples
 from tests.support.ports import free_port
@@ -69,7 +70,7 @@ def working(server: LiveServer) -> float:
 
 
 def workers_of(server: LiveServer) -> list[psutil.Process]:
-    return [each for each in psutil.Process(server.process.pid).children() if WORKER in each.cmdline()]
+    return children_of(server.process.pid, argument=WORKER)
 
 
 def broadcast(server: LiveServer) -> None:
