@@ -1,6 +1,7 @@
 """The shelf of tables, one family per file. Importing this module registers them all."""
 
 from app.models.delivery import BatchState, DeliveryBatch, DeliveryLog, DeliveryStatus, Skip
+from app.models.drain import Drain
 from app.models.idempotency_key import IdempotencyKey
 from app.models.notification import Notification, NotificationState
 from app.models.receipt import Receipt, Rollup
@@ -16,6 +17,7 @@ __all__ = [
     "DeliveryBatch",
     "DeliveryLog",
     "DeliveryStatus",
+    "Drain",
     "IdempotencyKey",
     "Notification",
     "NotificationState",

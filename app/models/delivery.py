@@ -36,7 +36,10 @@ class BatchState(StrEnum):
 class DeliveryBatch(Base):
     """Up to 500 deliveries of one notification to one push service with one VAPID key.
 
-    A worker holds a batch by its lease; the times are the database's.
+    A worker holds a batch by its lease; the times are the database's. Tenant, host and key are its lane. `position`
+    is its place among the batches of its notification in that lane, so that small ones do not wait for large ones.
+    `claimed_at` is null while nobody ever had it. The counts are those of its rows, written when it is closed: null
+    in one that is open, or was closed by a version before them.
     """
 
     __tablename__ = "push_delivery_batches"
@@ -46,6 +49,16 @@ class DeliveryBatch(Base):
         Index("ix_push_delivery_batches_notification_id", "notification_id"),
         Index(
             "ix_push_delivery_batches_due",
+            "not_before",
+            "id",
+            postgresql_where=text("state IN ('ready', 'leased')"),
+        ),
+        Index(
+            "ix_push_delivery_batches_lane",
+            "tenant_id",
+            "endpoint_host",
+            "vapid_key_id",
+            "position",
             "not_before",
             "id",
             postgresql_where=text("state IN ('ready', 'leased')"),
@@ -60,12 +73,18 @@ class DeliveryBatch(Base):
     vapid_key_id: Mapped[UUID] = mapped_column(ForeignKey("push_vapid_keys.id"))
     size: Mapped[int]
     attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
+    position: Mapped[int] = mapped_column(server_default=text("0"))
     state: Mapped[BatchState] = mapped_column(Text)
     not_before: Mapped[datetime]
     lease_token: Mapped[UUID | None]
     leased_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    claimed_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
+    sent_count: Mapped[int | None]
+    delivered_count: Mapped[int | None]
+    failed_count: Mapped[int | None]
+    expired_count: Mapped[int | None]
 
 
 class DeliveryLog(Base):
