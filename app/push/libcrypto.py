@@ -1,0 +1,188 @@
+"""P-256 by OpenSSL 3's libcrypto, the system's or the one that pycurl's wheel brings, called by ctypes.
+
+`cryptography` makes an object of each key, which OpenSSL then copies into another of its own: a third of what a
+message takes to encrypt. Here are only points and numbers; the arithmetic is OpenSSL's, in constant time.
+"""
+
+import ctypes
+import logging
+import sys
+import threading
+import weakref
+from collections.abc import Sequence
+from ctypes import c_char_p, c_int, c_size_t, c_void_p
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+
+from app.push.curl_library import pycurl
+from app.push.curve import Agreement, CryptographyCurve, Curve, agree, point_of
+
+_SYSTEMS = "libcrypto.so.3"
+_P256 = 415  # OpenSSL's number for it, NID_X9_62_prime256v1
+_COMPRESSED, _UNCOMPRESSED = 2, 4  # SEC 1 section 2.3.3
+_COMPRESSED_BYTES, _UNCOMPRESSED_BYTES = 33, 65
+_AT_ONCE = 32
+
+# What each function returns and takes. A pointer that OpenSSL gives is a c_void_p, whatever it points to.
+_SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "ERR_clear_error": (None, ()),
+    "EC_GROUP_new_by_curve_name": (c_void_p, (c_int,)),
+    "EC_GROUP_get0_order": (c_void_p, (c_void_p,)),
+    "BN_CTX_new": (c_void_p, ()),
+    "BN_CTX_free": (None, (c_void_p,)),
+    "BN_new": (c_void_p, ()),
+    "BN_clear_free": (None, (c_void_p,)),
+    "BN_priv_rand_range": (c_int, (c_void_p, c_void_p)),
+    "EC_POINT_new": (c_void_p, (c_void_p,)),
+    "EC_POINT_clear_free": (None, (c_void_p,)),
+    "EC_POINT_mul": (c_int, (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
+    "EC_POINT_oct2point": (c_int, (c_void_p, c_void_p, c_char_p, c_size_t, c_void_p)),
+    "EC_POINT_point2oct": (c_size_t, (c_void_p, c_void_p, c_int, c_void_p, c_size_t, c_void_p)),
+}
+
+_log = logging.getLogger(__name__)
+
+
+class LibcryptoUnavailable(Exception):
+    """This system has no libcrypto that can be used here."""
+
+
+class LibcryptoFailed(RuntimeError):
+    """libcrypto could not do what it can always do: there is no memory, or no randomness."""
+
+
+@cache
+def fastest_curve() -> Curve:
+    """Return libcrypto's curve where there is one that agrees with `cryptography`, else that one's."""
+    try:
+        curve = LibcryptoCurve(_load())
+        _check(curve)
+    except (LibcryptoUnavailable, LibcryptoFailed) as error:
+        _log.info("encrypting without libcrypto: %s", error)
+        return CryptographyCurve()
+    return curve
+
+
+class LibcryptoCurve:
+    """The curve by a loaded libcrypto. See the protocol, curve.Curve."""
+
+    def __init__(self, library: ctypes.PyDLL) -> None:
+        self._library = library
+        self._of_thread = threading.local()
+
+    def agree_with_all(self, points: Sequence[bytes]) -> list[Agreement | None]:
+        desk: _Desk | None = getattr(self._of_thread, "desk", None)
+        if desk is None:
+            desk = self._of_thread.desk = _Desk(self._library)
+        agreements: list[Agreement | None] = []
+        for first in range(0, len(points), _AT_ONCE):
+            agreements += desk.agree_with_some(points[first : first + _AT_ONCE])
+        return agreements
+
+
+class _Desk:
+    """The numbers and points that one thread works with, made once; overwritten when the thread has ended."""
+
+    def __init__(self, library: ctypes.PyDLL) -> None:
+        self._library = library
+        self._group = _made(library.EC_GROUP_new_by_curve_name(_P256))
+        self._order = _made(library.EC_GROUP_get0_order(self._group))
+        self._context = _made(library.BN_CTX_new())
+        self._private_keys = [_made(library.BN_new()) for _ in range(_AT_ONCE)]
+        self._own_points = [_made(library.EC_POINT_new(self._group)) for _ in range(_AT_ONCE)]
+        self._points = [_made(library.EC_POINT_new(self._group)) for _ in range(_AT_ONCE)]
+        self._bytes = ctypes.create_string_buffer(_UNCOMPRESSED_BYTES)
+        points = [*self._own_points, *self._points]
+        weakref.finalize(self, _free, library, self._private_keys, points, self._context).atexit = False
+
+    def agree_with_some(self, browsers: Sequence[bytes]) -> list[Agreement | None]:
+        """Agree with at most _AT_ONCE browsers, operation by operation: see CryptographyCurve."""
+        rows = list(zip(browsers, self._private_keys, self._own_points, self._points, strict=False))
+        for _, private_key, own_point, _ in rows:
+            self._make_a_key_pair(private_key, own_point)
+        own_points = [self._written(own_point, _UNCOMPRESSED, _UNCOMPRESSED_BYTES) for _, _, own_point, _ in rows]
+        is_good = [self._read(browser, point) for browser, _, _, point in rows]
+        for is_on_curve, (_, private_key, _, point) in zip(is_good, rows, strict=True):
+            if is_on_curve:
+                self._multiply(point, private_key)
+        return [
+            # The secret is the point's x alone (SEC 1 section 3.3.1), which follows the first byte.
+            Agreement(own_point, self._written(point, _COMPRESSED, _COMPRESSED_BYTES)[1:]) if is_on_curve else None
+            for own_point, is_on_curve, (_, _, _, point) in zip(own_points, is_good, rows, strict=True)
+        ]
+
+    def _make_a_key_pair(self, private_key: c_void_p, own_point: c_void_p) -> None:
+        library = self._library
+        if not library.BN_priv_rand_range(private_key, self._order) or not library.EC_POINT_mul(
+            self._group, own_point, private_key, None, None, self._context
+        ):
+            raise LibcryptoFailed("no key pair could be made")
+
+    def _multiply(self, point: c_void_p, private_key: c_void_p) -> None:
+        if not self._library.EC_POINT_mul(self._group, point, None, point, private_key, self._context):
+            raise LibcryptoFailed("no secret could be agreed on")
+
+    def _read(self, browser: bytes, point: c_void_p) -> bool:
+        """Read a browser's point. False when it is none of the curve's, which OpenSSL sees to."""
+        is_read = len(browser) == _UNCOMPRESSED_BYTES and browser[0] == _UNCOMPRESSED
+        if is_read and self._library.EC_POINT_oct2point(self._group, point, browser, len(browser), self._context):
+            return True
+        # Left in its queue, the error would be taken for one of TLS, which this thread may use next.
+        self._library.ERR_clear_error()
+        return False
+
+    def _written(self, point: c_void_p, form: int, size: int) -> bytes:
+        written = self._library.EC_POINT_point2oct(self._group, point, form, self._bytes, size, self._context)
+        if written != size:  # the point at infinity has one byte: the private key was 0
+            raise LibcryptoFailed("a point could not be written")
+        return self._bytes.raw[:size]
+
+
+def _made(pointer: int | None) -> c_void_p:
+    if not pointer:
+        raise LibcryptoFailed("there is no memory, or no such curve")
+    return c_void_p(pointer)
+
+
+def _free(
+    library: ctypes.PyDLL, private_keys: Sequence[c_void_p], points: Sequence[c_void_p], context: c_void_p
+) -> None:
+    for private_key in private_keys:
+        library.BN_clear_free(private_key)
+    for point in points:
+        library.EC_POINT_clear_free(point)
+    library.BN_CTX_free(context)
+
+
+def _load() -> ctypes.PyDLL:
+    """Load the system's libcrypto. Raises LibcryptoUnavailable."""
+    if not sys.platform.startswith("linux"):
+        raise LibcryptoUnavailable("it is used on Linux only")  # macOS ends a process that loads its own
+    for name in _candidates():
+        try:
+            # With the interpreter's lock held: to let it go and take it again for microseconds costs more.
+            library = ctypes.PyDLL(name)
+            for function, (result, arguments) in _SIGNATURES.items():
+                found = getattr(library, function)
+                found.restype, found.argtypes = result, arguments
+        except (OSError, AttributeError):
+            continue
+        return library
+    raise LibcryptoUnavailable("there is none of OpenSSL 3")
+
+
+def _candidates() -> list[str]:
+    beside_pycurl = Path(pycurl.__file__).parent.glob("pycurl.libs/libcrypto-*.so.3") if pycurl is not None else ()
+    return [_SYSTEMS, *map(str, beside_pycurl)]
+
+
+def _check(curve: Curve) -> None:
+    """Raise LibcryptoFailed unless the curve comes to the same secret as `cryptography`."""
+    browser = generate_private_key(SECP256R1())
+    [agreement] = curve.agree_with_all([point_of(browser)])
+    theirs = agreement and agree(browser, agreement.own_point)
+    if not agreement or not theirs or theirs.shared_secret != agreement.shared_secret:
+        raise LibcryptoFailed("it disagrees with cryptography")
