@@ -10,6 +10,7 @@ from app.push.curl_request import Body
 from app.push.endpoint import CheckedEndpoint
 from app.push.message import PushMessage
 from app.push.outcome import Outcome
+from app.push.pace import Pace
 
 Answered = list[tuple[PushMessage, Outcome]]
 
@@ -31,7 +32,8 @@ class Prepared(NamedTuple):
 class Job:
     """Messages on their way. Belongs to the sending thread, but for the caller's `wait` and `abandon`."""
 
-    def __init__(self, messages: Sequence[PushMessage], stop: Callable[[], bool]) -> None:
+    def __init__(self, messages: Sequence[PushMessage], stop: Callable[[], bool], pace: Pace) -> None:
+        self.pace = pace
         self.in_flight = 0
         self.parked = 0  # wait for their host's addresses
         self.is_abandoned = False

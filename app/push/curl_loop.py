@@ -5,6 +5,7 @@ What is decided about a single answer stands in curl_failure.py and outcome.py.
 
 import time
 from collections import deque
+from math import inf
 
 from app.push.curl_addresses import AddressBook, Known, Name
 from app.push.curl_connections import Connections
@@ -48,6 +49,7 @@ class CurlLoop:
         self._patience = min(timeouts.read_seconds, timeouts.answer_seconds, timeouts.body_seconds)
         self._look_every_seconds = min(max(self._patience / 5, 0.02), 0.25)
         self._look_due_at = 0.0
+        self._next_due_at = inf  # of the messages that may not begin yet
         self._jobs: deque[Job] = deque()
         self._parked: dict[Name, list[tuple[Job, Prepared]]] = {}
         self._again: deque[CurlRequest] = deque()
@@ -81,16 +83,19 @@ class CurlLoop:
         if begun == _BURST:
             return 0.0
         if any(job.has_unreported for job in self._jobs):
-            return REPORTED_AFTER_SECONDS
-        if self._jobs or self._flight:
-            return self._look_every_seconds
-        return _LONGEST_WAIT_SECONDS
+            longest = REPORTED_AFTER_SECONDS
+        elif self._jobs or self._flight:
+            longest = self._look_every_seconds
+        else:
+            return _LONGEST_WAIT_SECONDS
+        return max(min(longest, self._next_due_at - time.monotonic()), 0.0)
 
     def _begin_burst(self) -> int:
         """Begin some messages, each job in its turn; return how many."""
         if not self._again and not self._jobs:
             return 0
         self._flight.next_burst()
+        self._next_due_at = inf
         begun = refused = 0
         while self._again and begun < _BURST and self._flight.has_room:
             self._begin_again(self._again.popleft())
@@ -109,11 +114,14 @@ class CurlLoop:
         """Begin a job's next message, or settle it; False when it has none that could be begun now."""
         if job.parked >= _MAX_PARKED or not job.may_begin:
             return False
+        now = time.monotonic()
+        if now < job.pace.due_at:
+            self._next_due_at = min(self._next_due_at, job.pace.due_at)
+            return False
         prepared = job.next_message(self._preparation.bodies_of)
         if prepared is None:
             return False
         message, body, target = prepared
-        now = time.monotonic()
         try:
             target = target or self._preparation.target_of(message)
             name = (target.host, target.port)
@@ -132,6 +140,8 @@ class CurlLoop:
             request = self._preparation.request_for(message, body, target, now=now)
             request.owner = job
             self._begin(request, known, host)
+            if job.pace.is_even:
+                job.pace.note_begun(time.monotonic())
         except Exception as error:
             job.answer(message, outcome_of_error(error), now=now)
         return True

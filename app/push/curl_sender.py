@@ -13,6 +13,7 @@ from app.push.curl_thread import CurlThread
 from app.push.curl_transfer import Wire
 from app.push.endpoint import EndpointPolicy
 from app.push.message import PushMessage
+from app.push.pace import Pace
 from app.push.sender import DEFAULT_TIMEOUTS, Outcomes, Timeouts, never
 from app.push.trust import ca_bundle, client_tls
 from app.push.vapid import VapidSigner
@@ -42,8 +43,14 @@ class CurlSender:
         self._thread: CurlThread | None = None
         self._is_closed = False
 
-    def send(self, messages: Sequence[PushMessage], *, stop: Callable[[], bool] = never) -> Outcomes:
-        job = Job(messages, stop)
+    def send(
+        self,
+        messages: Sequence[PushMessage],
+        *,
+        stop: Callable[[], bool] = never,
+        rate_per_second: float | None = None,
+    ) -> Outcomes:
+        job = Job(messages, stop, Pace(rate_per_second))
         thread = self._submit(job)
         try:
             while True:

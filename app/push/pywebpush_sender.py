@@ -4,11 +4,13 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from http.client import HTTPException
+from math import inf
 from pathlib import Path
 
 from pywebpush import WebPusher
@@ -22,6 +24,7 @@ from app.push.failure import chain_of, failed
 from app.push.keys import normalise_auth, normalise_p256dh
 from app.push.message import PushMessage, check_size
 from app.push.outcome import Outcome, Reason, judge
+from app.push.pace import Pace
 from app.push.request import headers_for
 from app.push.sender import DEFAULT_TIMEOUTS, Outcomes, Timeouts, never
 from app.push.vapid import VapidSigner
@@ -63,8 +66,15 @@ class PywebpushSender:
         )
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="push")
 
-    def send(self, messages: Sequence[PushMessage], *, stop: Callable[[], bool] = never) -> Outcomes:
-        waiting = iter(messages)
+    def send(
+        self,
+        messages: Sequence[PushMessage],
+        *,
+        stop: Callable[[], bool] = never,
+        rate_per_second: float | None = None,
+    ) -> Outcomes:
+        waiting = deque(messages)
+        pace = Pace(rate_per_second)
         done: queue.SimpleQueue[_Delivery] = queue.SimpleQueue()
         in_flight: set[_Delivery] = set()
         if self._closed.is_set():
@@ -73,12 +83,13 @@ class PywebpushSender:
             while True:
                 # No more than the threads can take: another send's messages queue behind these.
                 room = self._threads - len(in_flight)
-                for delivery in self._begun(waiting, room, stop):
+                for delivery in self._begun(waiting, room, stop, pace):
                     in_flight.add(delivery)
                     delivery.add_done_callback(done.put)
-                if not in_flight:
+                if not in_flight and not waiting:
                     return
-                finished = _collect(done)
+                has_room = len(in_flight) < self._threads
+                finished = _collect(done, until=pace.due_at if waiting and has_room else inf)
                 in_flight.difference_update(finished)
                 yield [delivery.result() for delivery in finished if not delivery.cancelled()]
         finally:
@@ -90,18 +101,23 @@ class PywebpushSender:
         self._executor.shutdown(cancel_futures=True)
         self._session.close()
 
-    def _begun(self, waiting: Iterator[PushMessage], room: int, stop: Callable[[], bool]) -> Iterator[_Delivery]:
-        """Begin the next messages, as many as there is room for, each only if we may still go on."""
+    def _begun(
+        self, waiting: deque[PushMessage], room: int, stop: Callable[[], bool], pace: Pace
+    ) -> Iterator[_Delivery]:
+        """Begin the next messages: as many as are due and there is room for, none of them once we may not go on."""
         for _ in range(room):
             if self._closed.is_set() or stop():
-                return
-            message = next(waiting, None)
-            if message is None:
+                waiting.clear()
+            if not waiting or time.monotonic() < pace.due_at:
                 return
             try:
-                yield self._executor.submit(self._deliver, message)
+                delivery = self._executor.submit(self._deliver, waiting.popleft())
             except RuntimeError:  # closed a moment ago, by another thread
+                waiting.clear()
                 return
+            if pace.is_even:
+                pace.note_begun(time.monotonic())
+            yield delivery
 
     def _deliver(self, message: PushMessage) -> tuple[PushMessage, Outcome]:
         try:
@@ -182,11 +198,11 @@ def _read_capped(response: Response) -> bytes:
     return body
 
 
-def _collect(done: queue.SimpleQueue[_Delivery]) -> list[_Delivery]:
-    """Return what is done; when nothing is, wait for the first, at most a heartbeat."""
+def _collect(done: queue.SimpleQueue[_Delivery], *, until: float) -> list[_Delivery]:
+    """Return what is done; when nothing is, wait for the first, at most a heartbeat or until then."""
     finished: list[_Delivery] = []
     try:
-        finished.append(done.get(timeout=_HEARTBEAT_SECONDS))
+        finished.append(done.get(timeout=max(min(_HEARTBEAT_SECONDS, until - time.monotonic()), 0.0)))
         while True:
             finished.append(done.get_nowait())
     except queue.Empty:

@@ -34,12 +34,21 @@ def never() -> bool:
 class Sender(Protocol):
     """Encrypts, signs and posts. Safe to use from several threads; one lives as long as its process."""
 
-    def send(self, messages: Sequence[PushMessage], *, stop: Callable[[], bool] = never) -> Outcomes:
+    def send(
+        self,
+        messages: Sequence[PushMessage],
+        *,
+        stop: Callable[[], bool] = never,
+        rate_per_second: float | None = None,
+    ) -> Outcomes:
         """Post the messages and yield outcomes as they arrive, in any order.
 
         Yields at least once per second, an empty list when nothing arrived, so that the caller can write,
         renew its lease or stop. Every message gets exactly one outcome, a broken one too; nothing is raised
         for a message. Nothing is posted before the first `next`.
+
+        With a rate, message i is begun no sooner than i / rate after the first; without, as fast as it goes. Other
+        calls have their turn meanwhile. Raises ValueError for a rate that is not positive.
 
         Two ways to end early: once `stop()` is true no further message is begun, those in flight still yield
         their outcome, and the rest get none; it is asked before each message, on any thread, and must not wait.

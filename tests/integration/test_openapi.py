@@ -52,7 +52,13 @@ schema.app = stage
 class _AcceptingSender:
     """Stands for every push service in the world: takes each message, posts nothing."""
 
-    def send(self, messages: Sequence[PushMessage], *, stop: Callable[[], bool] = never) -> Outcomes:
+    def send(
+        self,
+        messages: Sequence[PushMessage],
+        *,
+        stop: Callable[[], bool] = never,
+        rate_per_second: float | None = None,
+    ) -> Outcomes:
         yield [(message, Outcome(Verdict.ACCEPTED, Reason.ACCEPTED, 201)) for message in messages if not stop()]
 
     def close(self) -> None: ...

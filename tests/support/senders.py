@@ -30,7 +30,13 @@ class ScriptedSender:
         self.posted: list[PushMessage] = []
         self._next_outcomes = list(self._outcomes)
 
-    def send(self, messages: Sequence[PushMessage], *, stop: Callable[[], bool] = never) -> Outcomes:
+    def send(
+        self,
+        messages: Sequence[PushMessage],
+        *,
+        stop: Callable[[], bool] = never,
+        rate_per_second: float | None = None,
+    ) -> Outcomes:
         for number, message in enumerate(messages):
             if stop():
                 return
@@ -49,7 +55,13 @@ class HangingSender:
         self.posted = threading.Event()
         self.answer = threading.Event()
 
-    def send(self, messages: Sequence[PushMessage], *, stop: Callable[[], bool] = never) -> Outcomes:
+    def send(
+        self,
+        messages: Sequence[PushMessage],
+        *,
+        stop: Callable[[], bool] = never,
+        rate_per_second: float | None = None,
+    ) -> Outcomes:
         self.posted.set()
         assert self.answer.wait(WAIT_SECONDS), "nobody let the push service answer"
         yield [(message, ACCEPTED) for message in messages]

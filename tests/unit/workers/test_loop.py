@@ -269,7 +269,7 @@ class InterruptedSender:
         self._sender = sender
         self._after = after
 
-    def send(self, messages, *, stop):
+    def send(self, messages, *, stop, rate_per_second=None):
         answered = list(self._sender.send(messages[: self._after]))
         self.has_posted.set()
         while not stop():
