@@ -14,6 +14,7 @@ from app.delivery.run import Pipeline
 from app.models import DeliveryStatus
 from app.models import Notification as NotificationRow
 from app.notifications import idempotency, repository, schemas, service
+from app.notifications.progress import Progress
 from app.notifications.schemas import (
     BroadcastRequest,
     Delivery,
@@ -187,13 +188,13 @@ def get_notification_by_key(
     Once the send's `X-Give-Up-At` is past, a 404 is final: it was not begun, and never will be.
     """
     notification_id = service.id_by_key(session, caller.tenant_id, _key_in_path(request, key))
-    return _in_full(service.look_up(session, caller.tenant_id, notification_id))
+    return _in_full(service.progress(session, caller.tenant_id, notification_id))
 
 
 @router.get("/{notification_id}/", summary="One notification", responses=_READ_ANSWERS)
 def get_notification(notification_id: NotificationId, session: SessionDep, caller: ServiceDep) -> Notification:
-    """Return a notification with the counts of its deliveries as they are now."""
-    return _in_full(service.look_up(session, caller.tenant_id, notification_id))
+    """Return a notification with the counts of its deliveries as they are now, and how long it may still take."""
+    return _in_full(service.progress(session, caller.tenant_id, notification_id))
 
 
 @router.post(
@@ -210,8 +211,8 @@ def cancel_notification(
     `cancelled`, within moments: `finished_at` says when. Cancelling again is answered alike.
     """
     service.cancel(pipeline, caller.tenant_id, notification_id)
-    # Counted in a transaction of its own: a million rows take a moment, and nobody is to wait for that.
-    return _in_full(service.look_up(session, caller.tenant_id, notification_id))
+    # Counted in a transaction of its own: nobody who sends is to wait for that.
+    return _in_full(service.progress(session, caller.tenant_id, notification_id))
 
 
 @router.get("/{notification_id}/deliveries/", summary="Its deliveries", responses=_READ_ANSWERS)
@@ -240,10 +241,12 @@ def _key_in_path(request: Request, decoded: str) -> str:
     return read_key(unquote(encoded.removesuffix("/")) if encoded else decoded.removesuffix("/"))
 
 
-def _in_full(found: service.Sent) -> Notification:
-    row = found.notification
+def _in_full(progress: Progress) -> Notification:
+    row = progress.notification
     return Notification(
-        **dict(_summary(row, found.counts)),
+        **dict(_summary(row, progress.counts)),
+        rate_per_second=progress.rate_per_second,
+        seconds_left=progress.seconds_left,
         user_ids=row.target_user_ids,
         subscription_ids=row.target_subscription_ids,
     )

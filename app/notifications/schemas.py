@@ -177,11 +177,30 @@ class NotificationSummary(Counts):
     finished_at: datetime | None
 
 
-class Notification(NotificationSummary):
-    """A notification with everybody it named, up to ten thousand each."""
+class Pace(BaseModel):
+    """How fast a notification is being sent. Null while nothing of it moves, or nothing is known yet."""
+
+    rate_per_second: float | None = Field(description="Deliveries sent or settled, over the last ten seconds.")
+    seconds_left: int | None = Field(
+        description="How long the pending ones take at this rate. Null until the whole audience is planned, and"
+        " while all that is left waits for its next try."
+    )
+
+
+class Notification(NotificationSummary, Pace):
+    """A notification with everybody it named, up to ten thousand each, and its pace."""
 
     user_ids: list[str] | None
     subscription_ids: list[UUID] | None
+
+
+class Progress(Counts, Pace):
+    """How far a notification has come: the data of each event."""
+
+    id: UUID
+    status: NotificationState
+    targeted: int | None
+    finished_at: datetime | None = Field(description="Set when it is sent, or cancelled and settled.")
 
 
 class History(BaseModel):

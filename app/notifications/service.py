@@ -21,6 +21,7 @@ from app.models import DeliveryLog, DeliveryStatus, Notification, NotificationSt
 from app.notifications import idempotency, repository
 from app.notifications.idempotency import Answer, Earlier, Key
 from app.notifications.intake import new_notification, refuse_too_large
+from app.notifications.progress import Progress, progress_of
 from app.notifications.schemas import LISTED_DELIVERIES, BroadcastRequest, Delivery, SendRequest, SendResult
 
 
@@ -159,6 +160,11 @@ def look_up(session: Session, tenant_id: UUID, notification_id: UUID, *, is_comp
     if notification.targeted is not None and notification.targeted <= LISTED_DELIVERIES:
         deliveries = repository.deliveries(session, notification, after=None, limit=LISTED_DELIVERIES, status=None)
     return Sent(notification, counts, deliveries, is_complete=is_complete)
+
+
+def progress(session: Session, tenant_id: UUID, notification_id: UUID) -> Progress:
+    """Return how far a notification has come. Raises NotificationNotFound."""
+    return progress_of(session, [get(session, tenant_id, notification_id)])[notification_id]
 
 
 def id_by_key(session: Session, tenant_id: UUID, key: str) -> UUID:

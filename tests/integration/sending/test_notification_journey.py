@@ -191,6 +191,7 @@ def test_only_a_single_notification_lists_the_ids_it_was_for(client, send, servi
     assert {name: shown[name] for name in shown.keys() - item.keys()} == {
         "user_ids": ["1", "2"],
         "subscription_ids": ids,
+        **{"rate_per_second": None, "seconds_left": None},
     }
 
 
