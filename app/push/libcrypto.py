@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Sequence
 from ctypes import c_char_p, c_int, c_size_t, c_void_p
 from functools import cache
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from app.push.curve import Agreement, CryptographyCurve, Curve, agree, point_of
 
 _SYSTEMS = "libcrypto.so.3"
 _P256 = 415  # OpenSSL's number for it, NID_X9_62_prime256v1
-_COMPRESSED, _UNCOMPRESSED = 2, 4  # SEC 1 section 2.3.3
-_COMPRESSED_BYTES, _UNCOMPRESSED_BYTES = 33, 65
+_COORDINATE_BYTES = 32
+_UNCOMPRESSED = b"\x04"  # then x and y (SEC 1 section 2.3.3)
+_POINT_BYTES = 1 + 2 * _COORDINATE_BYTES
 _AT_ONCE = 32
 
 # What each function returns and takes. A pointer that OpenSSL gives is a c_void_p, whatever it points to.
@@ -40,7 +42,12 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "EC_POINT_clear_free": (None, (c_void_p,)),
     "EC_POINT_mul": (c_int, (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
     "EC_POINT_oct2point": (c_int, (c_void_p, c_void_p, c_char_p, c_size_t, c_void_p)),
-    "EC_POINT_point2oct": (c_size_t, (c_void_p, c_void_p, c_int, c_void_p, c_size_t, c_void_p)),
+    "EC_POINTs_make_affine": (c_int, (c_void_p, c_size_t, c_void_p, c_void_p)),
+    "EC_POINT_get_Jprojective_coordinates_GFp": (
+        c_int,
+        (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p),
+    ),
+    "BN_bn2binpad": (c_int, (c_void_p, c_void_p, c_int)),
 }
 
 _log = logging.getLogger(__name__)
@@ -94,25 +101,25 @@ class _Desk:
         self._private_keys = [_made(library.BN_new()) for _ in range(_AT_ONCE)]
         self._own_points = [_made(library.EC_POINT_new(self._group)) for _ in range(_AT_ONCE)]
         self._points = [_made(library.EC_POINT_new(self._group)) for _ in range(_AT_ONCE)]
-        self._bytes = ctypes.create_string_buffer(_UNCOMPRESSED_BYTES)
-        points = [*self._own_points, *self._points]
-        weakref.finalize(self, _free, library, self._private_keys, points, self._context).atexit = False
+        self._x, self._y = _made(library.BN_new()), _made(library.BN_new())
+        self._coordinate = ctypes.create_string_buffer(_COORDINATE_BYTES)
+        numbers, points = [*self._private_keys, self._x, self._y], [*self._own_points, *self._points]
+        weakref.finalize(self, _free, library, numbers, points, self._context).atexit = False
 
     def agree_with_some(self, browsers: Sequence[bytes]) -> list[Agreement | None]:
         """Agree with at most _AT_ONCE browsers, operation by operation: see CryptographyCurve."""
         rows = list(zip(browsers, self._private_keys, self._own_points, self._points, strict=False))
         for _, private_key, own_point, _ in rows:
             self._make_a_key_pair(private_key, own_point)
-        own_points = [self._written(own_point, _UNCOMPRESSED, _UNCOMPRESSED_BYTES) for _, _, own_point, _ in rows]
         is_good = [self._read(browser, point) for browser, _, _, point in rows]
-        for is_on_curve, (_, private_key, _, point) in zip(is_good, rows, strict=True):
-            if is_on_curve:
-                self._multiply(point, private_key)
-        return [
-            # The secret is the point's x alone (SEC 1 section 3.3.1), which follows the first byte.
-            Agreement(own_point, self._written(point, _COMPRESSED, _COMPRESSED_BYTES)[1:]) if is_on_curve else None
-            for own_point, is_on_curve, (_, _, _, point) in zip(own_points, is_good, rows, strict=True)
-        ]
+        agreed = list(compress(rows, is_good))
+        for _, private_key, _, point in agreed:
+            self._multiply(point, private_key)
+        self._normalize([point for row in agreed for point in row[2:]])
+        agreements = iter(
+            [Agreement(self._both(own_point), self._x_of(point)) for _, _, own_point, point in agreed]
+        )
+        return [next(agreements) if is_on_curve else None for is_on_curve in is_good]
 
     def _make_a_key_pair(self, private_key: c_void_p, own_point: c_void_p) -> None:
         library = self._library
@@ -127,18 +134,40 @@ class _Desk:
 
     def _read(self, browser: bytes, point: c_void_p) -> bool:
         """Read a browser's point. False when it is none of the curve's, which OpenSSL sees to."""
-        is_read = len(browser) == _UNCOMPRESSED_BYTES and browser[0] == _UNCOMPRESSED
-        if is_read and self._library.EC_POINT_oct2point(self._group, point, browser, len(browser), self._context):
+        has_form = len(browser) == _POINT_BYTES and browser[:1] == _UNCOMPRESSED
+        if has_form and self._library.EC_POINT_oct2point(self._group, point, browser, len(browser), self._context):
             return True
         # Left in its queue, the error would be taken for one of TLS, which this thread may use next.
         self._library.ERR_clear_error()
         return False
 
-    def _written(self, point: c_void_p, form: int, size: int) -> bytes:
-        written = self._library.EC_POINT_point2oct(self._group, point, form, self._bytes, size, self._context)
-        if written != size:  # the point at infinity has one byte: the private key was 0
-            raise LibcryptoFailed("a point could not be written")
-        return self._bytes.raw[:size]
+    def _normalize(self, points: Sequence[c_void_p]) -> None:
+        """Bring points to a form in which their coordinates can be read: one division for all of them together."""
+        array = (c_void_p * len(points))(*points)
+        if not self._library.EC_POINTs_make_affine(self._group, len(points), array, self._context):
+            raise LibcryptoFailed("the points could not be normalized")
+
+    def _both(self, point: c_void_p) -> bytes:
+        """Return a normalized point, uncompressed."""
+        self._look_at(point, self._y)
+        return _UNCOMPRESSED + self._written(self._x) + self._written(self._y)
+
+    def _x_of(self, point: c_void_p) -> bytes:
+        """Return what a normalized point says as a secret: its x alone (SEC 1 section 3.3.1)."""
+        self._look_at(point, None)
+        return self._written(self._x)
+
+    def _look_at(self, point: c_void_p, y: c_void_p | None) -> None:
+        # The third coordinate of a normalized point is 1. It is 0 for the point at infinity alone, which only a
+        # private key of 0 leads to: all points of this curve have its order, and one in 2^256 keys is 0.
+        look = self._library.EC_POINT_get_Jprojective_coordinates_GFp
+        if not look(self._group, point, self._x, y, None, self._context):
+            raise LibcryptoFailed("a point could not be read")
+
+    def _written(self, number: c_void_p) -> bytes:
+        if self._library.BN_bn2binpad(number, self._coordinate, _COORDINATE_BYTES) != _COORDINATE_BYTES:
+            raise LibcryptoFailed("a coordinate could not be written")
+        return self._coordinate.raw
 
 
 def _made(pointer: int | None) -> c_void_p:
@@ -148,10 +177,10 @@ def _made(pointer: int | None) -> c_void_p:
 
 
 def _free(
-    library: ctypes.PyDLL, private_keys: Sequence[c_void_p], points: Sequence[c_void_p], context: c_void_p
+    library: ctypes.PyDLL, numbers: Sequence[c_void_p], points: Sequence[c_void_p], context: c_void_p
 ) -> None:
-    for private_key in private_keys:
-        library.BN_clear_free(private_key)
+    for number in numbers:
+        library.BN_clear_free(number)
     for point in points:
         library.EC_POINT_clear_free(point)
     library.BN_CTX_free(context)
