@@ -1,122 +1,128 @@
-"""What the benchmarks share: browsers, a sink to post to, pywebpush's `webpush()` in a loop, and one ECDH."""
+"""Other senders, beside which ours is measured: pywebpush's two ways, and those of node_peers.py.
 
-import json
+All of them send the same message over TLS that they verify, and fail if it is not accepted.
+"""
+
+import asyncio
 import os
-import secrets
 import ssl
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.request import urlopen
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pywebpush import webpush
+import aiohttp
+from pywebpush import webpush, webpush_async
 
-from app.push.keys import VapidKey, encode_base64url
-from app.simulator import Serving
-from tests.support.sinks import sink_process
+from app.push.keys import VapidKey
+from tests.benchmark import node_peers
+from tests.benchmark.measuring import Cost, measured
+from tests.benchmark.node_peers import NodeSender
+from tests.benchmark.push_service import PAYLOAD, SUBJECT, TTL_SECONDS, Sink, Subscriber
 
-SUBJECT = "mailto:push@example.com"
-PAYLOAD = b'{"title": "New Blog Post", "body": "Check out the latest article", "url": "/blog/latest-post"}'
+AT_ONCE = 100
+KEEP_ALIVE_SECONDS = 600.0  # longer than a round: its connections are open, as everybody else's are
 
-
-@dataclass(frozen=True, slots=True)
-class Subscriber:
-    """What a browser hands over."""
-
-    endpoint: str
-    p256dh: str
-    auth: str
+SubscriptionInfo = dict[str, str | bytes | dict[str, str | bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What deliveries took in this process."""
+class Peer:
+    """A sender of somebody else's. `send` is None where it cannot run: `why_not` then says why."""
 
-    deliveries: int
-    wall_seconds: float
-    cpu_seconds: float
-
-    @property
-    def rate(self) -> float:
-        return self.deliveries / self.wall_seconds
-
-    @property
-    def cpu_us(self) -> float:
-        return self.cpu_seconds * 1e6 / self.deliveries
+    name: str
+    goal: float  # how many times the CPU of our whole pipeline it is to take
+    takes: float  # which part of a round's deliveries it makes: fewer of the slow ones, for the cost is the same
+    send: Callable[[int], Cost] | None  # so many deliveries
+    why_not: str = ""
 
 
 @contextmanager
-def measured(deliveries: int) -> Iterator[Callable[[], Cost]]:
-    """Measure the block, which makes so many deliveries; what is yielded tells the cost after it."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    yield lambda: Cost(deliveries, *took)
-    took = (time.perf_counter() - wall, time.process_time() - cpu)
+def running_peers(push_service: Sink, subscribers: Sequence[Subscriber]) -> Iterator[list[Peer]]:
+    """Yield the peers, ready to send to the first of these subscribers."""
+    vapid_key = VapidKey.generate()
+    # webpush() makes a session for each message; only the environment reaches it. Our senders ignore this.
+    os.environ["REQUESTS_CA_BUNDLE"] = str(push_service.ca_file)
+    with ExitStack() as stack:
+        loop = asyncio.Runner()
+        stack.callback(loop.close)
+        at_once = AtOnce(loop, subscribers, vapid_key, push_service)
+        stack.callback(at_once.close)
 
+        def on_node(name: str, goal: float, takes: float, module: str) -> Peer:
+            try:
+                node_peers.install()
+            except node_peers.NotHere as why:
+                return Peer(name, goal, takes, None, str(why))
+            sender = NodeSender(module, subscribers, vapid_key, push_service)
+            stack.callback(sender.close)
+            return Peer(name, goal, takes, sender.send)
 
-class Sink:
-    """A push service that checks nothing, on loopback over TLS, in a process of its own."""
-
-    def __init__(self, serving: Serving) -> None:
-        assert serving.ca_file is not None
-        self.url = serving.url
-        self.ca_file = serving.ca_file
-        self._counts_url = f"{serving.control_url}/counts"
-        self._trust = ssl.create_default_context(cafile=serving.ca_file)
-
-    @property
-    def accepted(self) -> int:
-        """How many messages it has accepted since it runs."""
-        with urlopen(self._counts_url, context=self._trust, timeout=10) as answer:
-            return int(json.load(answer)["accepted"])
-
-
-@contextmanager
-def sink(ca_dir: Path) -> Iterator[Sink]:
-    """Run a sink for the block."""
-    with sink_process(ca_dir, checks="none") as serving:
-        # webpush() makes a session for each message; only the environment reaches it. Our senders ignore this.
-        os.environ["REQUESTS_CA_BUNDLE"] = str(serving.ca_file)
-        yield Sink(serving)
-
-
-def make_subscribers(sink: Sink, count: int) -> list[Subscriber]:
-    """Make up browsers, each with a key of its own."""
-    return [
-        Subscriber(
-            f"{sink.url}/fcm/{secrets.token_urlsafe(100)}", _p256dh(), encode_base64url(secrets.token_bytes(16))
-        )
-        for _ in range(count)
-    ]
-
-
-def _p256dh() -> str:
-    public_key = ec.generate_private_key(ec.SECP256R1()).public_key()
-    return encode_base64url(public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
+        yield [
+            Peer("pywebpush webpush() in a loop", 18, 0.05, lambda n: webpush_loop(subscribers[:n], vapid_key)),
+            Peer("pywebpush webpush_async, one session, 100 at once", 3.5, 0.25, at_once.send),
+            on_node("node web-push, keep-alive, 100 at once", 6.5, 0.15, "web_push"),
+            on_node("node, written by hand on crypto and http2", 1.7, 0.5, "http2_sender"),
+        ]
 
 
 def webpush_loop(subscribers: Sequence[Subscriber], vapid_key: VapidKey) -> Cost:
     """Send to each as a small application does: one call a message, one after the other."""
+    private_key = vapid_key.export_private()
     with measured(len(subscribers)) as cost:
         for subscriber in subscribers:
             webpush(
-                {"endpoint": subscriber.endpoint, "keys": {"p256dh": subscriber.p256dh, "auth": subscriber.auth}},
+                _subscription_info(subscriber),
                 data=PAYLOAD,
-                vapid_private_key=vapid_key.export_private(),
+                vapid_private_key=private_key,
                 vapid_claims={"sub": SUBJECT},
-                ttl=3600,
+                ttl=TTL_SECONDS,
             )
     return cost()
 
 
-def ecdh_us(times: int = 2000) -> float:
-    """Return the CPU time of one ECDH on this core, the unit in which our goals are written."""
-    private_key, peer = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    public_key = peer.public_key()
-    began = time.process_time()
-    for _ in range(times):
-        private_key.exchange(ec.ECDH(), public_key)
-    return (time.process_time() - began) * 1e6 / times
+class AtOnce:
+    """webpush_async over one aiohttp session, which stays open, a hundred at once."""
+
+    def __init__(
+        self, loop: asyncio.Runner, subscribers: Sequence[Subscriber], vapid_key: VapidKey, push_service: Sink
+    ) -> None:
+        self._loop = loop
+        self._subscribers = subscribers
+        self._private_key = vapid_key.export_private()
+        self._session = loop.run(_open_session(push_service))
+
+    def send(self, count: int) -> Cost:
+        return self._loop.run(self._send(self._subscribers[:count]))
+
+    def close(self) -> None:
+        self._loop.run(self._session.close())
+
+    async def _send(self, subscribers: Sequence[Subscriber]) -> Cost:
+        with measured(len(subscribers)) as cost:
+            remaining = iter(subscribers)
+            await asyncio.gather(*(self._send_what_is_left(remaining) for _ in range(AT_ONCE)))
+        return cost()
+
+    async def _send_what_is_left(self, remaining: Iterator[Subscriber]) -> None:
+        for subscriber in remaining:
+            await webpush_async(  # raises unless it is accepted
+                _subscription_info(subscriber),
+                data=PAYLOAD,
+                vapid_private_key=self._private_key,
+                vapid_claims={"sub": SUBJECT},
+                ttl=TTL_SECONDS,
+                aiohttp_session=self._session,
+            )
+
+
+async def _open_session(push_service: Sink) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        ssl=ssl.create_default_context(cafile=push_service.ca_file),
+        limit=AT_ONCE,
+        keepalive_timeout=KEEP_ALIVE_SECONDS,
+    )
+    return aiohttp.ClientSession(connector=connector)
+
+
+def _subscription_info(subscriber: Subscriber) -> SubscriptionInfo:
+    return {"endpoint": subscriber.endpoint, "keys": {"p256dh": subscriber.p256dh, "auth": subscriber.auth}}

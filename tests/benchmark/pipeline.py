@@ -1,123 +1,120 @@
-"""What a delivery costs all of our processes, from the request to the last record, beside pywebpush.
+"""What a delivery costs all of our processes, from the request to the last record, beside the peers.
 
-Run: python -m tests.benchmark.pipeline [--count 10000] [--rounds 3]. A broadcast through the API and its embedded
+Run: python -m tests.benchmark.pipeline [--count 10000] [--rounds 5]. A broadcast through the API and its embedded
 workers on a PostgreSQL of its own, to a sink on loopback; the ledger is checked after each. In turns with it, to
-some of the same browsers, `webpush()` in a loop. Trust the CPU columns and the ratio; wall rates swing.
+some of the same browsers, the peers, which only post. Trust the CPU columns and the ratios; wall rates swing.
 """
 
-import argparse
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from tests.benchmark import progress, report
+from tests.benchmark.measuring import Cost, ecdh_us
+from tests.benchmark.peers import Peer, running_peers
+from tests.benchmark.push_service import make_subscribers, sink
+from tests.benchmark.report import Goal, Row
+from tests.benchmark.service import Broadcast, running_service
 
-from app.push.keys import VapidKey
-from tests.benchmark import report
-from tests.benchmark.peers import Cost, Sink, ecdh_us, make_subscribers, sink, webpush_loop
-from tests.benchmark.report import Row
-from tests.benchmark.service import Broadcast, Processes, running_service
-
-PEER_TAKES_ONE_IN = 20  # deliveries; it is slow, and its cost does not depend on how many
+GOAL_ECDHS = 3.8
+WARM_UP = 1000
 MEBIBYTE = 1024**2
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
+    """One broadcast of ours, and what each peer that runs here took right after it."""
+
     ours: Broadcast
-    theirs: Cost
+    theirs: dict[str, Cost]
     ecdh_us: float
 
 
 def main() -> None:
-    options = report.options(
-        "What a delivery costs all of our processes.",
-        count=10_000,
-        of_count="deliveries of a round; webpush() makes a 20th",
-    )
-    console = Console()
-    with tempfile.TemporaryDirectory() as ca_dir, sink(Path(ca_dir)) as push_service:
-        with console.status(f"Making {options.count:,} browsers and starting the service"):
+    options = report.parser("What a delivery costs all of our processes.", count=10_000, rounds=5).parse_args()
+    console = report.new_console()
+    with ExitStack() as stack:
+        push_service = stack.enter_context(sink(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
+        with console.status(f"Making {options.count:,} browsers, starting the service and its peers"):
             subscribers = make_subscribers(push_service, options.count)
-        with running_service(push_service) as service:
-            service.subscribe(subscribers[:100])
-            service.broadcast()  # the first one waits for the workers to have started, and is not counted
-            service.subscribe(subscribers[100:])
-            vapid_key, rounds = VapidKey.generate(), []
-            for number in range(1, options.rounds + 1):
-                with _progress(console, number, options, push_service) as told:
-                    ours = service.broadcast(told)
-                theirs = webpush_loop(subscribers[::PEER_TAKES_ONE_IN], vapid_key)
-                rounds.append(Round(ours, theirs, ecdh_us()))
-                console.print(_in_words(number, rounds[-1]))
+            peers = stack.enter_context(running_peers(push_service, subscribers))
+            service = stack.enter_context(running_service(push_service))
+            service.subscribe(subscribers[:WARM_UP])
+            service.broadcast()
+            service.subscribe(subscribers[WARM_UP:])
+        rounds = []
+        for number in range(options.rounds + 1):
+            what = progress.round_name(number, options.rounds)
+            with progress.arrivals(console, f"{what}: ours", options.count, push_service) as told:
+                ours = service.broadcast(told)
+            with progress.steps(console, len(peers)) as say:
+                theirs = {peer.name: cost for peer in peers if (cost := _turn_of(peer, options.count, what, say))}
+            rounds.append(Round(ours, theirs, ecdh_us()))
+    counted = rounds[1:]
     console.print(
-        report.table(
+        report.cost_table(
             f"A broadcast to {options.count:,}; medians of {options.rounds} rounds",
-            _rows(rounds),
+            _rows(counted, peers),
             of="what",
-            ecdh_us=median(each.ecdh_us for each in rounds),
-            packages=("pywebpush", "cryptography"),
+            ecdh_us=median(each.ecdh_us for each in counted),
+            packages=("pywebpush", "cryptography", "aiohttp", "pycurl"),
         )
     )
-    console.print(_conclusion(rounds))
+    console.print(_in_words(counted))
+    report.conclude(console, _goals(counted, peers), goals_to=options.goals_to)
 
 
-@contextmanager
-def _progress(
-    console: Console, number: int, options: argparse.Namespace, push_service: Sink
-) -> Iterator[Callable[[], None]]:
-    """Show how many messages have arrived, on a terminal only."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"Round {number} of {options.rounds}", total=options.count)
-        before = push_service.accepted
-        yield lambda: progress.update(task, completed=push_service.accepted - before)
+def _turn_of(peer: Peer, count: int, what: str, say: Callable[[str], None]) -> Cost | None:
+    say(f"{what}: {peer.name}")
+    return None if peer.send is None else peer.send(int(peer.takes * count))
 
 
-def _ours_us(each: Round) -> float:
-    return (each.ours.used.api + each.ours.used.workers) * 1e6 / each.ours.deliveries
-
-
-def _in_words(number: int, each: Round) -> str:
-    return (
-        f"Round {number}: {each.ours.deliveries:,} in {each.ours.wall_seconds:.1f} s, the ledger adds up; "
-        f"CPU us each: {_ours_us(each):.0f}, webpush() {each.theirs.cpu_us:,.0f}"
-    )
-
-
-def _rows(rounds: list[Round]) -> list[Row]:
-    def ours(cpu_seconds: Callable[[Processes], float]) -> float:
-        return median(cpu_seconds(each.ours.used) * 1e6 / each.ours.deliveries for each in rounds)
+def _rows(rounds: list[Round], peers: list[Peer]) -> list[Row]:
+    def ours(cpu_seconds: Callable[[Broadcast], float]) -> float:
+        return median(cpu_seconds(each.ours) * 1e6 / each.ours.deliveries for each in rounds)
 
     return [
-        Row(
-            "pywebpush webpush() in a loop",
-            median(each.theirs.rate for each in rounds),
-            median(each.theirs.cpu_us for each in rounds),
-        ),
+        *(_peer_row(rounds, peer) for peer in peers),
         Row(
             "ours, from request to record",
-            median(each.ours.deliveries / each.ours.wall_seconds for each in rounds),
-            median(map(_ours_us, rounds)),
+            median(each.ours.rate for each in rounds),
+            ours(lambda broadcast: broadcast.used.ours),
         ),
-        Row("  of that the workers", None, ours(lambda used: used.workers)),
-        Row("  of that the API", None, ours(lambda used: used.api)),
-        Row("PostgreSQL meanwhile", None, ours(lambda used: used.postgres)),
+        Row("of that the workers", None, ours(lambda broadcast: broadcast.used.workers)),
+        Row("of that the API", None, ours(lambda broadcast: broadcast.used.api)),
+        Row("PostgreSQL meanwhile", None, ours(lambda broadcast: broadcast.used.postgres)),
     ]
 
 
-def _conclusion(rounds: list[Round]) -> str:
-    times = median(each.theirs.cpu_us / _ours_us(each) for each in rounds)
+def _peer_row(rounds: list[Round], peer: Peer) -> Row:
+    if peer.send is None:
+        return Row(f"{peer.name} ({peer.why_not})", None, None)
+    costs = [each.theirs[peer.name] for each in rounds]
+    return Row(peer.name, median(cost.rate for cost in costs), median(cost.cpu_us for cost in costs))
+
+
+def _goals(rounds: list[Round], peers: list[Peer]) -> list[Goal]:
+    ecdhs = median(each.ours.cpu_us / each.ecdh_us for each in rounds)
+    goals = [
+        Goal("CPU of a delivery, all our processes", f"≤ {GOAL_ECDHS} ECDH", f"{ecdhs:.1f}", ecdhs <= GOAL_ECDHS)
+    ]
+    for peer in peers:
+        what, goal = f"less CPU than {peer.name}", f"{peer.goal:g} ×"
+        if peer.send is None:
+            goals.append(Goal(what, goal, peer.why_not, None))
+            continue
+        times = median(each.theirs[peer.name].cpu_us / each.ours.cpu_us for each in rounds)
+        goals.append(Goal(what, goal, f"{times:.1f} ×", times >= peer.goal))
+    return goals
+
+
+def _in_words(rounds: list[Round]) -> str:
     peak = max(each.ours.peak_worker_bytes for each in rounds) / MEBIBYTE
     answer = median(each.ours.answer_seconds for each in rounds) * 1000
-    return (
-        f"{times:.1f} times less CPU than pywebpush's loop. The request was answered in {answer:.0f} ms, and the "
-        f"largest worker took {peak:.0f} MiB."
-    )
+    return f"The request was answered in {answer:.0f} ms, and the largest worker took {peak:.0f} MiB."
 
 
 if __name__ == "__main__":

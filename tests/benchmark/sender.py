@@ -1,88 +1,103 @@
-"""What one delivery costs in each sender, beside pywebpush's own `webpush()` in a loop.
+"""What one delivery costs in each sender, beside its peers: the sending process alone, without a database.
 
-Run: python -m tests.benchmark.sender [--count 2000] [--rounds 3]. The push service is a simulator that checks
-nothing, in a process of its own on loopback over TLS. Trust the CPU column and the ratios; wall rates swing.
+Run: python -m tests.benchmark.sender [--count 4000] [--rounds 3]. Each sender has a core, the push service another.
+Trust the CPU columns and the ratios; wall rates swing.
 """
 
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from statistics import median
-
-from rich.console import Console
 
 from app.push.endpoint import EndpointPolicy
 from app.push.factory import create_sender
 from app.push.keys import VapidKey
 from app.push.message import PushMessage
 from app.push.outcome import Verdict
-from tests.benchmark import report
-from tests.benchmark.peers import (
+from app.push.sender import Sender
+from tests.benchmark import progress, report
+from tests.benchmark.measuring import Cost, ecdh_us, measured
+from tests.benchmark.peers import running_peers
+from tests.benchmark.push_service import (
     PAYLOAD,
     SUBJECT,
-    Cost,
+    TTL_SECONDS,
     Sink,
     Subscriber,
-    ecdh_us,
     make_subscribers,
-    measured,
+    on_core,
     sink,
-    webpush_loop,
 )
 from tests.benchmark.report import Row
 
-SENDERS = ("curl", "pywebpush")
+OURS = {"curl": 1.0, "pywebpush": 0.25}  # and which part of a round's deliveries each makes
 
 
 def main() -> None:
-    options = report.options(
-        "What one delivery costs in each sender.",
-        count=2000,
-        of_count="deliveries of a round; webpush() makes a tenth",
-    )
-    console = Console()
-    with tempfile.TemporaryDirectory() as ca_dir, sink(Path(ca_dir)) as push_service:
-        subscribers, vapid_key = make_subscribers(push_service, options.count), VapidKey.generate()
-        messages = _messages(subscribers, vapid_key)
+    options = report.parser("What one delivery costs in each sender.", count=4000, rounds=3).parse_args()
+    console = report.new_console()
+    with ExitStack() as stack:
+        push_service = stack.enter_context(sink(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
+        stack.enter_context(on_core(0))
+        subscribers = make_subscribers(push_service, options.count)
+        peers = stack.enter_context(running_peers(push_service, subscribers))
+        absent = [Row(f"{peer.name} ({peer.why_not})", None, None) for peer in peers if peer.send is None]
         competitors: dict[str, Callable[[], Cost]] = {
-            "pywebpush webpush() in a loop": partial(webpush_loop, subscribers[: options.count // 10], vapid_key),
-            **{f"our sender: {kind}": partial(_send, kind, messages, push_service) for kind in SENDERS},
+            peer.name: partial(peer.send, int(peer.takes * options.count))
+            for peer in peers
+            if peer.send is not None
         }
+        competitors |= _ours(stack, push_service, subscribers)
+        say = stack.enter_context(progress.steps(console, len(competitors) * (options.rounds + 1)))
         costs: dict[str, list[Cost]] = {name: [] for name in competitors}
-        for _round in range(options.rounds):
+        ecdhs = []
+        for number in range(options.rounds + 1):
+            ecdhs.append(ecdh_us())
             for name, compete in competitors.items():
-                costs[name].append(compete())
-        console.print(
-            report.table(
-                f"What a delivery costs; medians of {options.rounds} rounds",
-                _rows(costs),
-                of="sender",
-                ecdh_us=ecdh_us(),
-                packages=("pywebpush", "cryptography", "requests"),
-            )
+                say(f"{progress.round_name(number, options.rounds)}: {name}")
+                cost = compete()
+                if number > 0:
+                    costs[name].append(cost)
+    console.print(
+        report.cost_table(
+            f"What a delivery costs the sending process; medians of {options.rounds} rounds",
+            [*_rows(costs), *absent],
+            of="sender",
+            ecdh_us=median(ecdhs),
+            packages=("pywebpush", "cryptography", "requests", "aiohttp", "pycurl"),
         )
+    )
 
 
-def _send(kind: str, messages: list[PushMessage], push_service: Sink) -> Cost:
-    policy = EndpointPolicy(allow_loopback=True)
-    sender = create_sender(kind, policy=policy, subject=SUBJECT, ca_file=push_service.ca_file)
+def _ours(stack: ExitStack, push_service: Sink, subscribers: list[Subscriber]) -> dict[str, Callable[[], Cost]]:
+    messages, policy = _messages(subscribers), EndpointPolicy(allow_loopback=True)
+    competitors: dict[str, Callable[[], Cost]] = {}
+    for kind, takes in OURS.items():
+        sender = create_sender(kind, policy=policy, subject=SUBJECT, ca_file=push_service.ca_file)
+        stack.callback(sender.close)
+        competitors[f"ours: {kind}"] = partial(_send, sender, messages[: int(takes * len(messages))])
+    return competitors
+
+
+def _send(sender: Sender, messages: list[PushMessage]) -> Cost:
     with measured(len(messages)) as cost:
         verdicts = [outcome.verdict for pairs in sender.send(messages) for _message, outcome in pairs]
-    sender.close()
     assert verdicts == [Verdict.ACCEPTED] * len(messages)
     return cost()
 
 
-def _messages(subscribers: list[Subscriber], vapid_key: VapidKey) -> list[PushMessage]:
+def _messages(subscribers: list[Subscriber]) -> list[PushMessage]:
+    vapid_key = VapidKey.generate()
     return [
         PushMessage(
             endpoint=subscriber.endpoint,
             p256dh=subscriber.p256dh,
             auth=subscriber.auth,
-            payload=PAYLOAD,
+            payload=PAYLOAD.encode(),
             vapid_key=vapid_key,
-            ttl_seconds=3600,
+            ttl_seconds=TTL_SECONDS,
         )
         for subscriber in subscribers
     ]

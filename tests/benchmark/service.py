@@ -1,6 +1,6 @@
-"""The service under measurement: a PostgreSQL, an audience in it, the API process and its embedded workers.
+"""The service under measurement: a PostgreSQL, an audience in it, the API process and its workers.
 
-All of it in processes and a directory of its own, started as `make run` does, and gone afterwards.
+All of it in processes and a directory of its own, started as its users do, and gone afterwards.
 """
 
 import io
@@ -8,42 +8,37 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
-import psutil
 import psycopg2
 
 from app.db.session import create_sessions
 from app.delivery import audit
+from app.delivery.bell import CHANNEL
 from app.ids import new_id
 from app.models import DEFAULT_TENANT_ID, DeliveryStatus
-from tests.benchmark.peers import Sink, Subscriber
+from app.workers.cores import default_worker_count
+from tests.benchmark.push_service import Sink, Subscriber
+from tests.benchmark.usage import Processes, Used, postmaster_of
 from tests.support.api import SERVICE_HEADERS, launch, wait_until_it_answers
 from tests.support.databases import StoppablePostgres, create_database, dispose
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 SERVE = ["app.cli", "serve", "--port", "{port}"]
 CONTENT = {"title": "New Blog Post", "body": "Check out the latest article", "url": "/blog/latest-post"}
-DEADLINE_SECONDS = 300.0
+DEADLINE_SECONDS = 120.0
+SLOWEST_RATE = 250  # deliveries a second: a broadcast that is slower still has failed
 LOOK_EVERY_SECONDS = 0.1
 COLUMNS = "id, tenant_id, endpoint, endpoint_hash, endpoint_host, p256dh, auth, vapid_key_id, created_at"
-
-
-@dataclass(frozen=True, slots=True)
-class Processes:
-    """CPU seconds used so far, by whom."""
-
-    api: float
-    workers: float
-    postgres: float
-
-    def __sub__(self, earlier: "Processes") -> "Processes":
-        return Processes(self.api - earlier.api, self.workers - earlier.workers, self.postgres - earlier.postgres)
+LISTENERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +48,38 @@ class Broadcast:
     deliveries: int
     answer_seconds: float
     wall_seconds: float
-    used: Processes
+    used: Used
     peak_worker_bytes: int
+
+    @property
+    def rate(self) -> float:
+        return self.deliveries / self.wall_seconds
+
+    @property
+    def cpu_us(self) -> float:
+        """The CPU of all our processes for each delivery, without PostgreSQL's."""
+        return self.used.ours * 1e6 / self.deliveries
 
 
 class Service:
     """A running service with nobody subscribed yet."""
 
-    def __init__(self, url: str, database_url: str, pid: int) -> None:
+    def __init__(self, url: str, database_url: str, api_pid: int, supervisor_pid: int | None) -> None:
+        self.url = url
         self._http = httpx.Client(base_url=url, headers=dict(SERVICE_HEADERS), trust_env=False, timeout=30)
         self._database_url = database_url
         self._database = psycopg2.connect(database_url)
         self._database.autocommit = True
-        self._api = psutil.Process(pid)
-        [postmaster_pid, *_] = str(self._ask("SELECT pg_read_file('postmaster.pid')")[0]).split("\n")
-        self._postmaster = psutil.Process(int(postmaster_pid))
+        postmaster_pid = postmaster_of(lambda statement: str(self._ask(statement)[0]))
+        self._processes = Processes(api_pid, supervisor_pid=supervisor_pid, postmaster_pid=postmaster_pid)
 
     def close(self) -> None:
         self._http.close()
         self._database.close()
+
+    def wait_for_workers(self, count: int) -> None:
+        """Return once so many worker processes listen for work."""
+        until(lambda: self._ask(LISTENERS, f"LISTEN {CHANNEL}")[0] == count, f"{count} workers listen")
 
     def subscribe(self, subscribers: Sequence[Subscriber]) -> None:
         """Store them all at once."""
@@ -88,23 +96,38 @@ class Service:
 
     def broadcast(self, told: Callable[[], None] = lambda: None) -> Broadcast:
         """Send to everybody, wait for the end and check the ledger. `told` is called while it goes on."""
-        before, began = self._cpu(), time.monotonic()
+        before, began = self._processes.used(), time.monotonic()
+        notification_id = self.begin_a_broadcast()
+        answered = time.monotonic()
+        [audience] = self._ask("SELECT count(*) FROM push_subscriptions")
+        give_up_at = answered + DEADLINE_SECONDS + int(str(audience)) / SLOWEST_RATE
+        peak_bytes = 0
+        while not self._is_finished(notification_id):
+            if time.monotonic() > give_up_at:
+                raise TimeoutError(f"a broadcast to {audience} is not sent within {give_up_at - began:.0f} s")
+            peak_bytes = max(peak_bytes, self._processes.largest_worker_bytes())
+            told()
+            time.sleep(LOOK_EVERY_SECONDS)
+        ended, used = time.monotonic(), self._processes.used() - before
+        sent = self._check_the_ledger(notification_id)
+        peak_bytes = max(peak_bytes, self._processes.largest_worker_bytes())
+        return Broadcast(sent, answered - began, ended - began, used, peak_bytes)
+
+    def begin_a_broadcast(self) -> str:
+        """Send to everybody, and return the notification's id when the request is answered."""
         # Small ones, too, are the workers' then.
         answer = self._http.post("/notifications/broadcast/", json=CONTENT, headers={"Prefer": "respond-async"})
         answer.raise_for_status()
-        answered = time.monotonic()
-        notification_id = answer.json()["notification_id"]
-        peak_bytes = 0
-        finished = "SELECT finished_at IS NOT NULL FROM push_notifications WHERE id = %s"
-        while not self._ask(finished, notification_id)[0]:
-            if time.monotonic() > began + DEADLINE_SECONDS:
-                raise TimeoutError(f"not sent within {DEADLINE_SECONDS:g} s")
-            peak_bytes = max(peak_bytes, self._largest_worker())
-            told()
-            time.sleep(LOOK_EVERY_SECONDS)
-        ended, used = time.monotonic(), self._cpu() - before
-        sent = self._check_the_ledger(notification_id)
-        return Broadcast(sent, answered - began, ended - began, used, max(peak_bytes, self._largest_worker()))
+        return str(answer.json()["notification_id"])
+
+    def cancel(self, notification_id: str) -> None:
+        """Stop what is being sent, and return once all of it is settled."""
+        self._http.post(f"/notifications/{notification_id}/cancel").raise_for_status()
+        until(lambda: self._is_finished(notification_id), "the cancelled broadcast is settled")
+
+    def _is_finished(self, notification_id: str) -> bool:
+        statement = "SELECT finished_at IS NOT NULL FROM push_notifications WHERE id = %s"
+        return bool(self._ask(statement, notification_id)[0])
 
     def _check_the_ledger(self, notification_id: str) -> int:
         sessions = create_sessions(self._database_url, pool_size=1)
@@ -117,54 +140,41 @@ class Service:
         assert report.by_status[DeliveryStatus.SENT] == report.planned, report.by_status
         return report.planned
 
-    def _ask(self, statement: str, *values: object) -> tuple[object, ...]:
+    def _ask(self, statement: str, *values: object) -> tuple[Any, ...]:
         with self._database.cursor() as cursor:
             cursor.execute(statement, values)
             row = cursor.fetchone()
         assert row is not None
         return row
 
-    def _workers(self) -> list[psutil.Process]:
-        children: list[psutil.Process] = self._api.children(recursive=True)
-        return children
-
-    def _largest_worker(self) -> int:
-        return max((worker.memory_info().rss for worker in self._workers()), default=0)
-
-    def _cpu(self) -> Processes:
-        return Processes(
-            _cpu_seconds(self._api),
-            sum(map(_cpu_seconds, self._workers())),
-            _cpu_seconds(self._postmaster, with_the_dead=True)
-            + sum(map(_cpu_seconds, self._postmaster.children())),
-        )
-
-
-def _cpu_seconds(process: psutil.Process, *, with_the_dead: bool = False) -> float:
-    with suppress(psutil.NoSuchProcess):
-        times = process.cpu_times()
-        own = float(times.user + times.system)
-        return own + float(times.children_user + times.children_system) if with_the_dead else own
-    return 0.0
-
 
 @contextmanager
-def running_service(sink: Sink, **variables: str) -> Iterator[Service]:
-    """Start a PostgreSQL that keeps what it is given, and the service on it."""
-    data_dir = Path(tempfile.mkdtemp(prefix="push-benchmark-"))
-    data_dir.chmod(0o711)  # root's PostgreSQL, which runs as nobody, passes through
-    postgres = StoppablePostgres(data_dir, durable=True)
-    try:
+def running_service(sink: Sink, *, worker_processes: int | None = None, **variables: str) -> Iterator[Service]:
+    """Start a PostgreSQL that keeps what it is given, and the service on it, with its workers ready.
+
+    They are embedded, or so many processes of `python -m app.cli worker`.
+    """
+    with ExitStack() as stack:
+        data_dir = Path(tempfile.mkdtemp(prefix="push-benchmark-"))
+        stack.callback(shutil.rmtree, data_dir, ignore_errors=True)
+        data_dir.chmod(0o711)  # root's PostgreSQL, which runs as nobody, passes through
+        postgres = StoppablePostgres(data_dir, durable=True)
+        stack.callback(postgres.delete)
         postgres.start()
         url = create_database(postgres.url, "push")  # empty: `serve` makes it ready
-        own = {"DATABASE_URL": url, "PUSH_CA_FILE": str(sink.ca_file), "WORKER_MODE": "embedded"}
-        server = launch(SERVE, own | variables, data_dir)
-        try:
-            wait_until_it_answers(server)
-            with closing(Service(server.url, url, server.process.pid)) as service:
-                yield service
-        finally:
-            server.stop()
-    finally:
-        postgres.delete()
-        shutil.rmtree(data_dir, ignore_errors=True)
+        own = {"DATABASE_URL": url, "PUSH_CA_FILE": str(sink.ca_file), **variables}
+        server = launch(SERVE, {**own, "WORKER_MODE": "external" if worker_processes else "embedded"}, data_dir)
+        stack.callback(server.stop)
+        wait_until_it_answers(server)
+        supervisor_pid = None
+        if worker_processes:
+            command = ["app.cli", "worker", "--processes", str(worker_processes)]
+            directory = data_dir / "workers"
+            directory.mkdir()
+            workers = launch(command, {**own, "WORKER_METRICS_PORT": str(free_port())}, directory)
+            stack.callback(workers.stop)
+            supervisor_pid = workers.process.pid
+        service = Service(server.url, url, server.process.pid, supervisor_pid)
+        stack.enter_context(closing(service))
+        service.wait_for_workers(worker_processes or default_worker_count())
+        yield service
