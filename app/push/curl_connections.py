@@ -14,7 +14,7 @@ from app.push.curl_library import pycurl
 # A push service allows about 100 streams on a connection; its SETTINGS may say less.
 STREAMS_PER_CONNECTION = 100
 CONNECTIONS_PER_HOST = 32
-CONNECTIONS = 128
+CONNECTIONS = 256
 
 Finished = tuple[Any, int, str]
 

@@ -1,52 +1,21 @@
 """What is in flight: how much may be, how long it has been, and the handles that carry it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import inf
 
 from app.push.curl_addresses import Known, Name
-from app.push.curl_connections import CONNECTIONS_PER_HOST, Connections
+from app.push.curl_connections import CONNECTIONS, Connections
+from app.push.curl_host import FIRST_IN_FLIGHT_PER_HOST, Host
 from app.push.curl_request import CurlRequest
 from app.push.curl_transfer import Transfer, Wire
 
-# One host that hangs must leave room for the others.
-MAX_IN_FLIGHT = 1024
-MAX_IN_FLIGHT_PER_HOST = 512
-# From here it grows by one with each answer, and falls by half when streams are refused. So a new connection is
-# seldom given more than one request before it has said how many it takes.
-FIRST_IN_FLIGHT_PER_HOST = 64
+# From here on, whoever has its fair share in flight begins no more, and who has less may always.
+_CROWDED_IN_FLIGHT = 1024
+# The same for connections, which libcurl has only so many of: a host on HTTP/1.1 takes one for each request.
+_CROWDED_CONNECTIONS = CONNECTIONS // 2
+_SMALLEST_SHARE = 4
 _MAX_HOSTS = 1024
-
-
-@dataclass(slots=True)
-class Host:
-    """What we know of one push service's host and port."""
-
-    in_flight: int = 0
-    limit: int = FIRST_IN_FLIGHT_PER_HOST
-    is_http1: bool = False
-    busy_since_burst: int = 0
-    _lowered_at: float = 0.0
-
-    @property
-    def has_room(self) -> bool:
-        return self.in_flight < self.limit
-
-    @property
-    def is_at_its_best(self) -> bool:
-        """Whether another answer would change nothing."""
-        return self.limit == MAX_IN_FLIGHT_PER_HOST
-
-    def answered(self, *, is_http2: bool) -> None:
-        # HTTP/1.1 carries one request on a connection: more of them would only wait inside libcurl.
-        self.is_http1 = not is_http2
-        self.limit = min(self.limit + 1, MAX_IN_FLIGHT_PER_HOST) if is_http2 else CONNECTIONS_PER_HOST
-
-    def refused(self, *, began_at: float, now: float) -> None:
-        # Those that began together are refused together: that is one refusal.
-        if began_at > self._lowered_at:
-            self._lowered_at = now
-            self.limit = max(self.limit // 2, 1)
+_MAX_SPARE = 1024
 
 
 class Flight:
@@ -60,6 +29,9 @@ class Flight:
         self._hosts: dict[Name, Host] = {}
         self._answered: dict[int, float] = {}  # when a connection last did
         self._burst = 0
+        self._counted_in_burst = -1  # the next two are of
+        self._fair_share = FIRST_IN_FLIGHT_PER_HOST
+        self._connections_taken = 0
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -67,9 +39,22 @@ class Flight:
     def __iter__(self) -> Iterator[Transfer]:
         return iter(self._under_way)
 
-    @property
-    def has_room(self) -> bool:
-        return len(self._under_way) < MAX_IN_FLIGHT
+    def has_room_for(self, host: Host) -> bool:
+        """Whether a request to this host may begin. No host takes another's room, whatever hangs.
+
+        Crowded is counted once in a burst.
+        """
+        in_flight = host.in_flight
+        if in_flight >= host.limit:
+            return False
+        if len(self._under_way) >= _CROWDED_IN_FLIGHT:
+            self._count_the_crowd()
+            if in_flight >= self._fair_share:
+                return False
+        if not host.is_http2 and in_flight >= _SMALLEST_SHARE:
+            self._count_the_crowd()
+            return self._connections_taken < _CROWDED_CONNECTIONS
+        return True
 
     def host(self, name: Name) -> Host:
         host = self._hosts.get(name)
@@ -102,7 +87,10 @@ class Flight:
         self._connections.end(transfer.curl)
         del self._under_way[transfer]
         transfer.request = None
-        self._spare.append(transfer)
+        if len(self._spare) < _MAX_SPARE:
+            self._spare.append(transfer)
+        else:
+            transfer.close()
         request.host.in_flight -= 1
         return request
 
@@ -122,3 +110,12 @@ class Flight:
             self.end(transfer)
         for transfer in self._spare:
             transfer.close()
+
+    def _count_the_crowd(self) -> None:
+        if self._counted_in_burst == self._burst:
+            return
+        self._counted_in_burst = self._burst
+        busy = [host for host in self._hosts.values() if host.in_flight]
+        share = _CROWDED_IN_FLIGHT // max(len(busy), 1)
+        self._fair_share = max(min(share, FIRST_IN_FLIGHT_PER_HOST), _SMALLEST_SHARE)
+        self._connections_taken = sum(host.connections for host in busy)

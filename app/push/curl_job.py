@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from app.push.curl_host import Host
 from app.push.curl_request import Body
 from app.push.endpoint import CheckedEndpoint
 from app.push.message import PushMessage
@@ -36,6 +37,7 @@ class Job:
         self.pace = pace
         self.in_flight = 0
         self.parked = 0  # wait for their host's addresses
+        self.awaited_host: Host | None = None  # has no room for the next message
         self.is_abandoned = False
         self._messages = iter(messages)
         self._stop = stop
@@ -62,9 +64,8 @@ class Job:
         """Say that nobody waits any more."""
         self.is_abandoned = True
 
-    @property
-    def may_begin(self) -> bool:
-        """Whether another message may be begun; once it is not so, it is never so again."""
+    def may_go_on(self) -> bool:
+        """Ask whether another message may be begun; once it is not so, it is never so again."""
         if not self._begins_no_more:
             try:
                 if self.is_abandoned or self._stop():
@@ -79,6 +80,10 @@ class Job:
         return bool(self._unreported)
 
     @property
+    def begins_more(self) -> bool:
+        return not self._begins_no_more
+
+    @property
     def is_over(self) -> bool:
         return self._begins_no_more and self.in_flight == 0
 
@@ -86,9 +91,10 @@ class Job:
         self._begins_no_more = True
         self._prepared.clear()
 
-    def hold(self, prepared: Prepared) -> None:
+    def hold(self, prepared: Prepared, *, until_room_at: Host | None = None) -> None:
         """Keep a message that could not be begun yet; it comes before the others."""
         self._prepared.appendleft(prepared)
+        self.awaited_host = until_room_at
 
     def next_message(self, bodies_of: Callable[[Sequence[PushMessage]], Sequence[Body]]) -> Prepared | None:
         """Return the next message; None after the last one, and when others have to be begun first.

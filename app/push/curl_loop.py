@@ -7,12 +7,15 @@ import time
 from collections import deque
 from math import inf
 
-from app.push.curl_addresses import AddressBook, Known, Name
+from app.push.curl_addresses import AddressBook, Known
 from app.push.curl_connections import Connections
 from app.push.curl_failure import outcome_of_failure, was_not_processed
-from app.push.curl_flight import Flight, Host
+from app.push.curl_flight import Flight
+from app.push.curl_host import Host
 from app.push.curl_job import PREPARED_AT_ONCE, REPORTED_AFTER_SECONDS, Job, Prepared
 from app.push.curl_library import pycurl
+from app.push.curl_parking import Parking
+from app.push.curl_patience import Patience
 from app.push.curl_request import CurlRequest, Preparation
 from app.push.curl_transfer import Transfer
 from app.push.curl_verdict import outcome_of_answer, outcome_of_error
@@ -45,13 +48,11 @@ class CurlLoop:
         self._addresses = addresses
         self._connections = connections
         self._flight = flight
-        self._timeouts = timeouts
-        self._patience = min(timeouts.read_seconds, timeouts.answer_seconds, timeouts.body_seconds)
-        self._look_every_seconds = min(max(self._patience / 5, 0.02), 0.25)
+        self._patience = Patience(timeouts)
         self._look_due_at = 0.0
         self._next_due_at = inf  # of the messages that may not begin yet
         self._jobs: deque[Job] = deque()
-        self._parked: dict[Name, list[tuple[Job, Prepared]]] = {}
+        self._parking = Parking(addresses, patience_seconds=2 * timeouts.connect_seconds)
         self._again: deque[CurlRequest] = deque()
 
     @property
@@ -68,15 +69,15 @@ class CurlLoop:
 
     def turn(self) -> None:
         """Begin a burst, move everything on, tell what came. Waits a while when there is nothing to do."""
-        if self._parked:
-            self._unpark()
+        if self._parking:
+            self._parking.look(time.monotonic())
         begun = self._begin_burst()
         for curl, code, words in self._connections.run(self._wait_seconds(begun)):
             self._finish(curl.transfer, code, words)
         now = time.monotonic()
         if now >= self._look_due_at:
-            self._look_due_at = now + self._look_every_seconds
-            self._give_up_late_ones(now)
+            self._look_due_at = now + self._patience.look_every_seconds
+            self._look(now)
         self._report(now)
 
     def _wait_seconds(self, begun: int) -> float:
@@ -85,7 +86,7 @@ class CurlLoop:
         if any(job.has_unreported for job in self._jobs):
             longest = REPORTED_AFTER_SECONDS
         elif self._jobs or self._flight:
-            longest = self._look_every_seconds
+            longest = self._patience.look_every_seconds
         else:
             return _LONGEST_WAIT_SECONDS
         return max(min(longest, self._next_due_at - time.monotonic()), 0.0)
@@ -96,11 +97,9 @@ class CurlLoop:
             return 0
         self._flight.next_burst()
         self._next_due_at = inf
-        begun = refused = 0
-        while self._again and begun < _BURST and self._flight.has_room:
-            self._begin_again(self._again.popleft())
-            begun += 1
-        while begun < _BURST and refused < len(self._jobs) and self._flight.has_room:
+        refused = 0
+        begun = self._begin_those_again() if self._again else 0
+        while begun < _BURST and refused < len(self._jobs):
             job = self._jobs[0]
             self._jobs.rotate(-1)
             if self._begin_next_of(job):
@@ -112,11 +111,13 @@ class CurlLoop:
 
     def _begin_next_of(self, job: Job) -> bool:
         """Begin a job's next message, or settle it; False when it has none that could be begun now."""
-        if job.parked >= _MAX_PARKED or not job.may_begin:
-            return False
         now = time.monotonic()
         if now < job.pace.due_at:
             self._next_due_at = min(self._next_due_at, job.pace.due_at)
+            return False
+        if job.awaited_host is not None and not self._flight.has_room_for(job.awaited_host):
+            return False
+        if job.parked >= _MAX_PARKED or not job.may_go_on():
             return False
         prepared = job.next_message(self._preparation.bodies_of)
         if prepared is None:
@@ -126,13 +127,12 @@ class CurlLoop:
             target = target or self._preparation.target_of(message)
             name = (target.host, target.port)
             host = self._flight.host(name)
-            if not host.has_room:
-                job.hold(Prepared(message, body, target))
+            if not self._flight.has_room_for(host):
+                job.hold(Prepared(message, body, target), until_room_at=host)
                 return False
             known = self._addresses.find(*name, now=now)
             if known is None:
-                self._parked.setdefault(name, []).append((job, Prepared(message, body, target)))
-                job.parked += 1
+                self._parking.park(name, job, Prepared(message, body, target), now=now)
                 return True
             if known.failure is not None:  # not raised: it would grow a traceback with each message
                 job.answer(message, outcome_of_error(known.failure), now=now)
@@ -150,9 +150,23 @@ class CurlLoop:
         self._flight.begin(request, known, host, now=time.monotonic())
         request.owner.in_flight += 1
 
+    def _begin_those_again(self) -> int:
+        """Begin those that have to be sent once more, as far as their hosts have room; return how many."""
+        begun = 0
+        for _ in range(len(self._again)):
+            request = self._again.popleft()
+            if begun == _BURST or not self._flight.has_room_for(request.host):
+                self._again.append(request)
+            else:
+                self._begin_again(request)
+                begun += 1
+        return begun
+
     def _begin_again(self, request: CurlRequest) -> None:
         job: Job = request.owner
         job.in_flight -= 1
+        if job.is_abandoned:
+            return
         now = time.monotonic()
         try:
             ttl_left(request.message, now=now)
@@ -164,24 +178,17 @@ class CurlLoop:
         except Exception as error:
             job.answer(request.message, outcome_of_error(error), now=now)
 
-    def _unpark(self) -> None:
-        now = time.monotonic()
-        for name in list(self._parked):
-            if self._addresses.find(*name, now=now) is not None:
-                for job, prepared in reversed(self._parked.pop(name)):
-                    job.parked -= 1
-                    job.hold(prepared)
-
     def _finish(self, transfer: Transfer, code: int, words: str) -> None:
         now = time.monotonic()
         assert transfer.request is not None
         host: Host = transfer.request.host
         if code == 0 or transfer.has_answered:
             self._flight.note_answer(transfer, now=now)
-            if not host.is_at_its_best:
-                host.answered(is_http2=transfer.is_http2)
+            seconds = now - transfer.began_at
+            if host.answered(seconds, now=now):
+                host.recount(is_http2=transfer.is_http2, now=now)
             try:
-                outcome = outcome_of_answer(transfer, seconds=now - transfer.began_at)
+                outcome = outcome_of_answer(transfer, seconds=seconds)
             except Exception as error:
                 outcome = outcome_of_error(error)
             self._settle(self._flight.end(transfer), outcome, now)
@@ -197,6 +204,7 @@ class CurlLoop:
             host.refused(began_at=began_at, now=now)
             self._again.append(request)
             return
+        host.failed()
         self._settle(request, outcome, now)
 
     def _settle(self, request: CurlRequest, outcome: Outcome, now: float) -> None:
@@ -213,25 +221,11 @@ class CurlLoop:
         job.in_flight -= 1
         job.answer(request.message, outcome, now=now)
 
-    def _give_up_late_ones(self, now: float) -> None:
-        late = []
-        for transfer in self._flight:
-            if now - transfer.began_at < self._patience:
-                break  # the others began later
-            if self._is_late(transfer, now):
-                late.append(transfer)
-        for transfer in late:
+    def _look(self, now: float) -> None:
+        for transfer in self._patience.late_ones(self._flight, now=now):
             self._finish(transfer, pycurl.E_OPERATION_TIMEDOUT, "")
-
-    def _is_late(self, transfer: Transfer, now: float) -> bool:
-        if transfer.has_answered:
-            transfer.head_seen_at = transfer.head_seen_at or now
-            return now - transfer.head_seen_at >= self._timeouts.body_seconds
-        sent_at = transfer.sent_at
-        allowed_seconds = self._timeouts.answer_seconds
-        if not transfer.has_begun_to_answer:
-            allowed_seconds = min(allowed_seconds, self._timeouts.read_seconds)
-        return sent_at is not None and now - sent_at >= allowed_seconds
+        for job in self._jobs:  # those that wait for their time or for room are not asked in each turn
+            job.may_go_on()
 
     def _report(self, now: float) -> None:
         is_any_over = False
@@ -249,9 +243,8 @@ class CurlLoop:
         for request in [*(transfer.request for transfer in self._flight), *self._again]:
             if request is not None:
                 begun.setdefault(id(request.owner), []).append(request.message)
-        for parked in self._parked.values():
-            for job, prepared in parked:
-                begun.setdefault(id(job), []).append(prepared.message)
+        for job, prepared in self._parking:
+            begun.setdefault(id(job), []).append(prepared.message)
         for job in self._jobs:
             job.fail(outcome, begun.get(id(job), []))
         self._jobs.clear()
