@@ -18,6 +18,8 @@ from app.demo.router import router as demo_router
 from app.errors import DomainError
 from app.health.router import router as health_router
 from app.keyring.router import router as keyring_router
+from app.notifications.events import ProgressFeed
+from app.notifications.events_router import router as events_router
 from app.notifications.router import router as notifications_router
 from app.observability.logging import configure_logging
 from app.observability.sentry import configure_sentry
@@ -29,12 +31,16 @@ from app.web import openapi, problems
 from app.web.docs import documentation
 from app.web.middleware import PlainStartupFailure, middleware
 from app.web.rate_limit import RateLimits, create_limiter
+from app.web.stopping import find_out_if_stopping
 from app.web.tokens import TokenVerifier
 from app.workers.opening import endpoint_policy_of
 
 CANNOT_BOOT = 3  # at this exit code gunicorn stops; at any other it starts the same worker again, for ever
 EXPECTED_FAULTS = (SettingsError, EmbeddedPostgresUnavailable, DomainError)  # their message says all
-ROUTERS = (subscriptions_router, notifications_router, analytics_router, health_router, keyring_router)
+ROUTERS = (
+    *(subscriptions_router, notifications_router, events_router),
+    *(analytics_router, health_router, keyring_router),
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -79,6 +85,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.sessions = runtime.sessions
     app.state.redis = runtime.redis
     app.state.pipeline = runtime.pipeline
+    app.state.progress_feed = ProgressFeed(runtime.looking, is_stopping=find_out_if_stopping())
     try:
         yield
     finally:

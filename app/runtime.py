@@ -8,6 +8,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from app.db.session import PASSING_ERRORS, SessionFactory, transaction
 from app.delivery.partitions import coming_months, ensure_partitions
+from app.notifications.events import Looking
 from app.notifications.idempotency import PURGE_EVERY_SECONDS, purge
 from app.push.endpoint import EndpointPolicy
 from app.settings import Settings, WorkerMode
@@ -41,6 +42,7 @@ class Runtime:
         self.pipeline = open_pipeline(settings, self._policy)
         self.sessions = self.pipeline.sessions
         self.redis = _redis_client(settings.redis_url)
+        self.looking = Looking(self.sessions)
         self._prepare(self.sessions)
         gauges = DatabaseGauges()
         self._periodic = Periodic(self.sessions)
@@ -58,6 +60,7 @@ class Runtime:
         if self._workers is not None:
             self._workers.stop()
         self._periodic.stop()
+        self.looking.close()
         close_pipeline(self.pipeline)
         if self.redis is not None:
             self.redis.close()

@@ -90,6 +90,10 @@ def _complete(operation: dict[str, Any]) -> None:
         if _is_from_fastapi(responses.get(str(status))):
             responses[str(status)] = response
     operation["responses"] = dict(sorted(responses.items()))
+    for response in responses.values():
+        for content in response.get("content", {}).values():
+            if "itemSchema" in content:  # FastAPI takes a stream of events for one text
+                content.pop("schema", None)
 
 
 def _is_from_fastapi(response: dict[str, Any] | None) -> bool:

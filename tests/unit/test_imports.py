@@ -21,7 +21,7 @@ ROOMS = (
 # The floors of the house, from the cellar up. A module imports from its own floor or below, never from above.
 # The first pattern that matches a module's name decides.
 FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("router", ("app.*.router",)),
+    ("router", ("app.*.router", "app.*.*_router")),
     ("push", ("app.push", "app.push.*")),
     ("simulator", ("app.simulator", "app.simulator.*")),
     ("ground", ("app", "app.errors", "app.ids", "app.development_secrets", "app.web.text")),
