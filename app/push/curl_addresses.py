@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from app.push.address import CheckedAddress
 
@@ -19,6 +20,9 @@ ADDRESS_LIFE_SECONDS = 300.0
 _REFRESHED_AFTER_SECONDS = 60.0
 _FAILURE_LIFE_SECONDS = 2.0
 _LOOK_UPS_AT_ONCE = 16
+# One that takes longer than that is not counted among them: a name server that is away holds up its own names only.
+_HANGS_AFTER_SECONDS = 1.0
+_MAX_THREADS = 128
 _MAX_NAMES = 1024
 
 Name = tuple[str, int]
@@ -44,12 +48,15 @@ class AddressBook:
         self._lock = threading.Lock()
         self._known: dict[Name, Known] = {}
         self._checked: dict[Name, float] = {}  # address and port: until when it may be connected to
-        self._looking_up: set[Name] = set()
+        self._looking_up: dict[Name, float] = {}  # and since when; infinity: it waits for a thread
         self._queue: deque[Name] = deque()
         self._threads = 0
 
     def find(self, host: str, port: int, *, now: float) -> Known | None:
-        """Return what is known of a name; None while it is being looked up, and `on_news` will tell the end."""
+        """Return what is known of a name; None while it is being looked up, and `on_news` will tell the end.
+
+        Ask now and then all the same: it is what gives a name its turn beside look-ups that hang.
+        """
         name = (host, port)
         known = self._known.get(name)
         if known is not None and now < known.fresh_until:
@@ -63,15 +70,21 @@ class AddressBook:
 
     def _look_up(self, name: Name) -> None:
         with self._lock:
-            if name in self._looking_up:
-                return
-            self._looking_up.add(name)
-            self._queue.append(name)
-            if self._threads >= _LOOK_UPS_AT_ONCE:
+            if name not in self._looking_up:
+                self._looking_up[name] = inf
+                self._queue.append(name)
+            if not self._queue or not self._may_start_a_thread():
                 return
             self._threads += 1
         # A daemon, and no pool: a resolver that hangs must not hold up the end of the process.
         threading.Thread(target=self._work, name="push-resolver", daemon=True).start()
+
+    def _may_start_a_thread(self) -> bool:
+        if self._threads < _LOOK_UPS_AT_ONCE:
+            return True
+        hanging_since = time.monotonic() - _HANGS_AFTER_SECONDS
+        hanging = sum(since < hanging_since for since in self._looking_up.values())
+        return self._threads - hanging < _LOOK_UPS_AT_ONCE and self._threads < _MAX_THREADS
 
     def _work(self) -> None:
         while True:
@@ -80,10 +93,11 @@ class AddressBook:
                     self._threads -= 1
                     return
                 name = self._queue.popleft()
+                self._looking_up[name] = time.monotonic()
             known = self._answer(name)
             with self._lock:
                 self._keep(name, known)
-                self._looking_up.discard(name)
+                del self._looking_up[name]
             self._on_news()
 
     def _answer(self, name: Name) -> Known:

@@ -6,6 +6,7 @@ import pytest
 
 from app.push.address import AddressNotPublic, CheckedAddress
 from app.push.curl_addresses import AddressBook, Known
+from tests.support.waiting import until
 
 WAIT_SECONDS = 60.0
 Answers = Callable[[str, int], Sequence[CheckedAddress]]
@@ -123,20 +124,23 @@ def test_addresses_are_not_believed_for_ever() -> None:
     assert len(asker.asked) == 2
 
 
-def test_a_name_whose_look_up_hangs_holds_up_no_other() -> None:
+@pytest.mark.parametrize("count", [1, 16, 40])
+def test_names_whose_look_ups_hang_hold_up_no_other(count: int) -> None:
     over = threading.Event()
 
     def answers(host: str, port: int) -> Sequence[CheckedAddress]:
-        if host == "slow.example.net":
+        if host.startswith("slow"):
             assert over.wait(WAIT_SECONDS)
         return two_addresses(host, port)
 
     asker = Asker(answers)
 
-    slow = asker.find("slow.example.net", now=0.0)
-    quick = asker.find_at_last("quick.example.net", now=0.0)
+    slow = [asker.find(f"slow-{number}.example.net", now=0.0) for number in range(count)]
+    until(lambda: asker.find("quick.example.net", now=0.0), "the other name is known")
+    asked = list(asker.asked)
     over.set()
-    asker.wait_for_news(2)
+    asker.wait_for_news(count + 1)
 
-    assert slow is None
-    assert quick.failure is None
+    assert slow == [None] * count
+    assert asked.count("quick.example.net") == 1
+    assert len(asker.asked) == len(set(asker.asked)) == count + 1
