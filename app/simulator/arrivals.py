@@ -20,12 +20,14 @@ class Arrival:
 
     accepted: int = 0
     last_accepted_at: float = 0.0
+    untold: int = 0  # of those accepted, as many as the sender may not have heard of
     posts: int = 0  # with those that were answered otherwise, or not at all
     shortest_ttl: int | None = None
     longest_ttl: int | None = None
 
-    def add(self, *, accepted: bool, ttl: str | None, at: float) -> None:
+    def add(self, *, accepted: bool, untold: bool, ttl: str | None, at: float) -> None:
         self.posts += 1
+        self.untold += untold
         if accepted:
             self.accepted += 1
             self.last_accepted_at = at
@@ -41,12 +43,18 @@ class Arrivals:
     def __init__(self) -> None:
         self._arrivals: dict[tuple[str, str, str | None], Arrival] = {}
 
-    def add(self, head: Head, *, accepted: bool, at: float) -> None:
+    def add(self, head: Head, *, accepted: bool, at: float, untold: bool = False) -> None:
         key = (head.host, head.path, head.topic)
         arrival = self._arrivals.get(key)
         if arrival is None:
             arrival = self._arrivals[key] = Arrival()
-        arrival.add(accepted=accepted, ttl=head.ttl, at=at)
+        arrival.add(accepted=accepted, untold=untold, ttl=head.ttl, at=at)
+
+    def cut_off(self, head: Head) -> None:
+        """Note that the answer to this post, which was accepted, may have been lost."""
+        arrival = self._arrivals.get((head.host, head.path, head.topic))
+        if arrival is not None:  # it is from before the last reset
+            arrival.untold += 1
 
     def as_json(self, topic: str | None) -> Iterator[dict[str, Any]]:
         """Yield what came with this topic; without one, everything."""
@@ -57,6 +65,7 @@ class Arrivals:
                     "path": path,
                     "topic": its_topic,
                     "accepted": arrival.accepted,
+                    "untold": arrival.untold,
                     "last_accepted_at": arrival.last_accepted_at,
                     "posts": arrival.posts,
                     "shortest_ttl": arrival.shortest_ttl,

@@ -4,6 +4,8 @@ POST   /_control/subscribe     {"service", "count", "application_server_key", "h
 POST   /_control/unsubscribe   {"endpoint", "status"}
 POST   /_control/faults        {"action", "status", "retry_after", "service", "endpoint", "times", ...}
 DELETE /_control/faults
+POST   /_control/certificate   {"kind"}: shown once this is answered, and every connection is cut then
+GET    /_control/certificate   -> {"kind"}
 GET    /_control/messages      ?endpoint=...; without it, those of all browsers
 GET    /_control/counts
 GET    /_control/arrivals      ?topic=...; by endpoint, of a simulator that counts those
@@ -12,7 +14,7 @@ DELETE /_control/counts
 
 import json
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.simulator.arrivals import Head
 from app.simulator.browsers import Browser, Browsers, ReceivedMessage
+from app.simulator.certificates import CertificateKind
 from app.simulator.exchange import Answer, HttpVersion, Reaction, Request
 from app.simulator.faults import Action, Fault, FaultScript
 from app.simulator.push_services import PushServices
@@ -30,6 +33,7 @@ from app.simulator.scripting import retry_after_value
 CONTROL_PREFIX = "/_control/"
 
 Subscribe = Callable[[ServiceName, str | None, str | None], Browser]
+Certificate = Callable[[CertificateKind | None], CertificateKind]  # with a kind, that one is shown from soon on
 
 
 class _Order(BaseModel):
@@ -64,21 +68,33 @@ class _FaultOrder(_Order):
     every: Annotated[int, Field(ge=1)] = 1
 
 
+class _CertificateOrder(_Order):
+    kind: CertificateKind
+
+
 class Control:
     """Serves the control API to loopback, and passes everything else on to the push services."""
 
     def __init__(
-        self, services: PushServices, browsers: Browsers, script: FaultScript, subscribe: Subscribe
+        self,
+        services: PushServices,
+        browsers: Browsers,
+        script: FaultScript,
+        subscribe: Subscribe,
+        certificate: Certificate,
     ) -> None:
         self._services = services
         self._browsers = browsers
         self._script = script
         self._subscribe = subscribe
+        self._certificate = certificate
         self._routes: dict[tuple[str, str], Callable[[Request], Any]] = {
             ("POST", "subscribe"): self._add_subscriptions,
             ("POST", "unsubscribe"): self._unsubscribe,
             ("POST", "faults"): self._add_fault,
             ("DELETE", "faults"): self._clear_faults,
+            ("POST", "certificate"): self._present_certificate,
+            ("GET", "certificate"): lambda _request: {"kind": certificate(None)},
             ("GET", "messages"): self._messages,
             ("GET", "counts"): self._counts,
             ("GET", "arrivals"): self._arrivals,
@@ -103,6 +119,9 @@ class Control:
 
     def swallow(self, http_version: HttpVersion, body_bytes: int, head: Head | None) -> Reaction:
         return self._services.swallow(http_version, body_bytes, head)
+
+    def cut_off(self, heads: Iterable[Head]) -> None:
+        self._services.cut_off(heads)
 
     def handle(self, request: Request) -> Reaction:
         if request.path.startswith(CONTROL_PREFIX):
@@ -166,6 +185,11 @@ class Control:
 
     def _clear_faults(self, _request: Request) -> dict[str, Any]:
         self._script.clear()
+        return {}
+
+    def _present_certificate(self, request: Request) -> dict[str, Any]:
+        order = _CertificateOrder.model_validate_json(request.body)
+        self._certificate(order.kind)
         return {}
 
     def _messages(self, request: Request) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 The wire (http1, http2) knows no push service, and the push services know no connection.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol
@@ -42,9 +42,18 @@ class Ending(Enum):
 
     ANSWER = "answer"
     DROP = "drop"  # the connection is cut without a word
+    RESET = "reset"  # likewise, by TCP's RST
     HANG = "hang"  # nothing comes, the connection stays
     GARBAGE = "garbage"  # bytes that are not HTTP, then the end
     ENDLESS = "endless"  # the answer's head, then a body without an end
+    SLOW = "slow"  # the same, byte by byte
+
+
+# A body without an end comes in such pieces, with so many seconds between them.
+PIECES: Mapping[Ending, tuple[bytes, float]] = {
+    Ending.ENDLESS: (b"x" * 16_384, 0.01),
+    Ending.SLOW: (b"x", 0.1),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,16 @@ class Reaction:
     answer: Answer = field(default=Answer(200))
     ending: Ending = Ending.ANSWER
     delay_seconds: float = 0.0
+
+    @property
+    def tells_the_status(self) -> bool:
+        """Whether the sender gets to know the answer's status."""
+        return self.ending is Ending.ANSWER or self.ending in PIECES
+
+    @property
+    def says_yes(self) -> bool:
+        """Whether the sender is told that the message was accepted."""
+        return self.tells_the_status and 200 <= self.answer.status < 300
 
 
 class Handler(Protocol):
@@ -80,3 +99,6 @@ class Sink(Handler, Protocol):
     def counts_endpoints(self) -> bool: ...
 
     def swallow(self, http_version: HttpVersion, body_bytes: int, head: Head | None) -> Reaction: ...
+
+    def cut_off(self, heads: Iterable[Head]) -> None:
+        """Note that a connection was cut before these posts' answers, a yes each, can be sure to have come."""

@@ -14,17 +14,21 @@ class Action(StrEnum):
     ANSWER = "answer"
     DELAY = "delay"
     DROP = "drop"
+    RESET = "reset"
     HANG = "hang"
     GARBAGE = "garbage"
     ENDLESS_BODY = "endless_body"
+    SLOW_BODY = "slow_body"
 
 
 ENDINGS: Mapping[Action, Ending] = {
     Action.ANSWER: Ending.ANSWER,
     Action.DROP: Ending.DROP,
+    Action.RESET: Ending.RESET,
     Action.HANG: Ending.HANG,
     Action.GARBAGE: Ending.GARBAGE,
     Action.ENDLESS_BODY: Ending.ENDLESS,
+    Action.SLOW_BODY: Ending.SLOW,
 }
 
 
@@ -62,7 +66,7 @@ class Fault:
     def only_for_accepted(self) -> bool:
         """Whether this is another way to say yes: then a message that the rules refuse stays refused."""
         throttled = self.headers.get("x-wns-status") in ("dropped", "channelthrottled")
-        answers = self.action in (Action.ANSWER, Action.ENDLESS_BODY)
+        answers = self.action in (Action.ANSWER, Action.ENDLESS_BODY, Action.SLOW_BODY)
         return answers and 200 <= self.status < 300 and not throttled
 
     @property

@@ -5,11 +5,8 @@ from http import HTTPStatus
 
 import h11
 
-from app.simulator.exchange import KEPT_BODY_BYTES, Answer, Ending, Handler, Reaction, Request
-
-GARBAGE = b"\x00\xff\xfe 418 what is this\r\n\x80\x81\x82\r\n\r\n"
-ENDLESS_CHUNK = b"x" * 16_384
-ENDLESS_PAUSE_SECONDS = 0.01
+from app.simulator.endings import end_badly
+from app.simulator.exchange import KEPT_BODY_BYTES, PIECES, Answer, Ending, Handler, Reaction, Request
 
 
 def reason_of(status: int) -> bytes:
@@ -102,16 +99,13 @@ class Http1Wire:
     def _carry_out(self, reaction: Reaction) -> None:
         if self._transport.is_closing() or reaction.ending is Ending.HANG:
             return
-        if reaction.ending is Ending.DROP:
-            self._transport.abort()
-        elif reaction.ending is Ending.GARBAGE:
-            self._transport.write(GARBAGE)
-            self._transport.close()
-        elif reaction.ending is Ending.ENDLESS:
+        if reaction.ending in PIECES:
             self._send_head(reaction.answer, length=None)
-            self._send_endlessly()
-        else:
+            self._send_endlessly(*PIECES[reaction.ending])
+        elif reaction.ending is Ending.ANSWER:
             self._answer(reaction.answer)
+        else:
+            end_badly(self._transport, reaction.ending)
 
     def _answer(self, answer: Answer) -> None:
         self._send_head(answer, length=len(answer.body))
@@ -135,9 +129,9 @@ class Http1Wire:
         head = h11.Response(status_code=answer.status, headers=headers, reason=reason_of(answer.status))
         self._transport.write(self._connection.send(head) or b"")
 
-    def _send_endlessly(self) -> None:
+    def _send_endlessly(self, piece: bytes, pause_seconds: float) -> None:
         if self._transport.is_closing():
             return
         if self._writable:
-            self._transport.write(self._connection.send(h11.Data(data=ENDLESS_CHUNK)) or b"")
-        self._loop.call_later(ENDLESS_PAUSE_SECONDS, self._send_endlessly)
+            self._transport.write(self._connection.send(h11.Data(data=piece)) or b"")
+        self._loop.call_later(pause_seconds, self._send_endlessly, piece, pause_seconds)

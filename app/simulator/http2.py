@@ -19,8 +19,8 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
-from app.simulator.exchange import KEPT_BODY_BYTES, Ending, Handler, Reaction, Request
-from app.simulator.http1 import ENDLESS_CHUNK, ENDLESS_PAUSE_SECONDS, GARBAGE
+from app.simulator.endings import end_badly
+from app.simulator.exchange import KEPT_BODY_BYTES, PIECES, Ending, Handler, Reaction, Request
 
 _WINDOW_BYTES = 8 * 1024 * 1024
 _NO_LIMIT = 2**31 - 1
@@ -49,7 +49,7 @@ class _Stream:
     body: bytearray = field(default_factory=bytearray)
     decided: bool = False
     unsent: bytes = b""
-    endless: bool = False
+    endless: tuple[bytes, float] | None = None  # the next piece, and the pause before it
 
 
 class Http2Wire:
@@ -177,25 +177,21 @@ class Http2Wire:
     def _carry_out(self, stream_id: int, stream: _Stream, reaction: Reaction) -> None:
         if reaction.ending is Ending.HANG:
             return
-        if reaction.ending is Ending.DROP:
+        if reaction.ending is not Ending.ANSWER and reaction.ending not in PIECES:
             self._cut = True
-            self._transport.abort()
-        elif reaction.ending is Ending.GARBAGE:
-            self._cut = True
-            self._transport.write(GARBAGE)
-            self._transport.close()
+            end_badly(self._transport, reaction.ending)
         else:
             answer = reaction.answer
             headers = [(":status", str(answer.status)), *answer.headers]
-            stream.endless = reaction.ending is Ending.ENDLESS
-            if not stream.endless:
+            stream.endless = PIECES.get(reaction.ending)
+            if stream.endless is None:
                 headers.append(("content-length", str(len(answer.body))))
-            only_head = not stream.endless and not answer.body
+            only_head = stream.endless is None and not answer.body
             self._connection.send_headers(stream_id, headers, end_stream=only_head)
             if only_head:
                 self._end(stream_id)
             else:
-                stream.unsent = ENDLESS_CHUNK if stream.endless else answer.body
+                stream.unsent = stream.endless[0] if stream.endless else answer.body
                 self._send_unsent(stream_id, stream)
 
     def _send_unsent(self, stream_id: int, stream: _Stream) -> None:
@@ -206,17 +202,22 @@ class Http2Wire:
             if size == 0:
                 return
             part, stream.unsent = stream.unsent[:size], stream.unsent[size:]
-            ends = not stream.unsent and not stream.endless
+            ends = not stream.unsent and stream.endless is None
             self._connection.send_data(stream_id, part, end_stream=ends)
             if ends:
                 self._end(stream_id)
             elif not stream.unsent:
-                self._loop.call_later(ENDLESS_PAUSE_SECONDS, self._refill, stream_id)
+                self._refill_later(stream_id, stream)
 
-    def _refill(self, stream_id: int) -> None:
+    def _refill_later(self, stream_id: int, stream: _Stream) -> None:
+        assert stream.endless is not None
+        piece, pause_seconds = stream.endless
+        self._loop.call_later(pause_seconds, self._refill, stream_id, piece)
+
+    def _refill(self, stream_id: int, piece: bytes) -> None:
         stream = self._streams.get(stream_id)
         if stream is not None and not self._transport.is_closing():
-            stream.unsent = ENDLESS_CHUNK
+            stream.unsent = piece
             self._send_unsent(stream_id, stream)
             self._flush()
 

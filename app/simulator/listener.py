@@ -37,7 +37,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)
-        self._listener.open_transports.add(transport)
+        self._listener.open_connections.add(self)
         peer = str(transport.get_extra_info("peername")[0])
         tls = transport.get_extra_info("ssl_object")
         is_http2 = tls is not None and tls.selected_alpn_protocol() == "h2"
@@ -52,10 +52,15 @@ class _Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio calls it so)
-        if self._transport is not None:
-            self._listener.open_transports.discard(self._transport)
+        self._listener.open_connections.discard(self)
         if self._wire is not None:
             self._wire.lost()
+
+    def cut(self) -> None:
+        if isinstance(self._wire, Http2Sink):
+            self._wire.cut_off()
+        if self._transport is not None:
+            self._transport.abort()
 
     def pause_writing(self) -> None:
         if self._wire is not None:
@@ -73,7 +78,7 @@ class Listener:
         self, handler: Sink, hosts: tuple[str, ...], *, max_concurrent_streams: int, is_sink: bool
     ) -> None:
         self.handler = handler
-        self.open_transports: set[asyncio.Transport] = set()
+        self.open_connections: set[_Connection] = set()
         self.port = 0
         self._addresses = tuple(dict.fromkeys("127.0.0.1" if host == "localhost" else host for host in hosts))
         self._max_concurrent_streams = max_concurrent_streams
@@ -114,8 +119,8 @@ class Listener:
         self.drop_connections()
 
     def drop_connections(self) -> None:
-        for transport in list(self.open_transports):
-            transport.abort()
+        for connection in list(self.open_connections):
+            connection.cut()
 
 
 def _bind_all(addresses: tuple[str, ...], port: int) -> list[socket.socket]:

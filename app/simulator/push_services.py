@@ -1,7 +1,7 @@
 """The four push services: every post goes through the script, the rules and the VAPID check, in this order."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ from app.simulator import dialects
 from app.simulator.arrivals import Arrivals, Head
 from app.simulator.browsers import Browser, Browsers, Post
 from app.simulator.counts import Counts
-from app.simulator.exchange import Answer, Ending, HttpVersion, Reaction, Request
+from app.simulator.exchange import Answer, HttpVersion, Reaction, Request
 from app.simulator.faults import ORDINARY, Fate, FaultScript
 from app.simulator.rules import RULES, Problem, Refusal, ServiceName, granted_ttl, refusal_of
 from app.simulator.vapid_check import VapidCheck
@@ -67,17 +67,22 @@ class PushServices:
         """React to a post as a sink does. Without a head, faults for one service, host or browser are left out."""
         path, host = (head.path, head.host) if head else ("", "")
         fate = self._script.decide(path, host)
-        reaction = _SWALLOWED
+        reaction, untold = _SWALLOWED, False
         if fate is not ORDINARY:
             fault = self._script.foresee(path, host) or fate.fault
             reaction = replace(fault.reaction if fault else _SWALLOWED, delay_seconds=fate.delay_seconds)
+            untold = fault is not None and fault.delivers and not reaction.says_yes
             self._counts.faults += fault is not None
-        status = reaction.answer.status if reaction.ending is Ending.ANSWER else None
-        accepted = status == _SWALLOWED.answer.status
+        status = reaction.answer.status if reaction.tells_the_status else None
+        accepted = untold or reaction.says_yes
         if head is not None:
-            self._arrivals.add(head, accepted=accepted, at=self._clock())
+            self._arrivals.add(head, accepted=accepted, untold=untold, at=self._clock())
         self._count(http_version, body_bytes, status=status, accepted=accepted)
         return reaction
+
+    def cut_off(self, heads: Iterable[Head]) -> None:
+        for head in heads:
+            self._arrivals.cut_off(head)
 
     def handle(self, request: Request) -> Reaction:
         if self._is_sink:
@@ -90,7 +95,7 @@ class PushServices:
         problem = self._problem_of(request, service, browser)
         reaction = self._react(request, service, browser, problem, fate)
         accepted = problem is None and (fate.fault is None or fate.fault.accepts)
-        status = reaction.answer.status if reaction.ending in (Ending.ANSWER, Ending.ENDLESS) else None
+        status = reaction.answer.status if reaction.tells_the_status else None
         self._finish(request, browser, status=status, accepted=accepted)
         return reaction
 

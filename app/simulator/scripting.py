@@ -63,6 +63,10 @@ class Scriptable:
         """
         self._add(limits, action=Action.DROP, before_body=before_body, delivers=delivers)
 
+    def resets_connection(self, *, delivers: bool = False, **limits: Unpack[Limits]) -> None:
+        """The same by TCP's RST: what was answered just before may be lost with it."""
+        self._add(limits, action=Action.RESET, delivers=delivers)
+
     def hangs(self, *, delivers: bool = False, **limits: Unpack[Limits]) -> None:
         """Never answer; the connection stays open. `delivers` as for drops_connection."""
         self._add(limits, action=Action.HANG, delivers=delivers)
@@ -70,6 +74,10 @@ class Scriptable:
     def endless_body(self, *, status: int = 500, **limits: Unpack[Limits]) -> None:
         """Answer with a body that does not end: 16 KB each hundredth of a second."""
         self._add(limits, action=Action.ENDLESS_BODY, status=status)
+
+    def slow_body(self, *, status: int = 500, **limits: Unpack[Limits]) -> None:
+        """Answer with a body that does not end either, and comes a byte each tenth of a second."""
+        self._add(limits, action=Action.SLOW_BODY, status=status)
 
     def garbage(self, **limits: Unpack[Limits]) -> None:
         """Answer with bytes that are not HTTP, then close the connection."""

@@ -20,6 +20,7 @@ from app.simulator.rules import ServiceName
 from app.simulator.scripting import Scriptable
 
 _STOP_SECONDS = 60.0
+_ANSWERED_FIRST_SECONDS = 0.05  # so that who asks over HTTP for another certificate is answered
 
 
 class Simulator(Scriptable):
@@ -48,7 +49,7 @@ class Simulator(Scriptable):
         self._protocols = protocols
         self._browsers = Browsers()
         self._services = PushServices(self._browsers, self.script, checks=checks)
-        control = Control(self._services, self._browsers, self.script, self._subscribe)
+        control = Control(self._services, self._browsers, self.script, self._subscribe, self._certificate_order)
         self._listener = Listener(
             control, hosts, max_concurrent_streams=max_concurrent_streams, is_sink=checks != "full"
         )
@@ -142,10 +143,17 @@ class Simulator(Scriptable):
 
         All connections are dropped, so that nobody goes on with what the old certificate vouched for.
         """
-        self._certificate = CertificateKind(kind)
-        context = self._context()
-        assert context is not None, "there are no certificates without TLS"
-        self._on_loop(lambda: self._listener.present(context))
+        assert self._tls, "there are no certificates without TLS"
+        self._on_loop(lambda: self._present(CertificateKind(kind)))
+
+    def _certificate_order(self, kind: CertificateKind | None) -> CertificateKind:
+        if kind is not None:
+            self._loop.call_later(_ANSWERED_FIRST_SECONDS, lambda: self._loop.create_task(self._present(kind)))
+        return self._certificate
+
+    async def _present(self, kind: CertificateKind) -> None:
+        self._certificate = kind
+        await self._listener.present(self._context())
 
     def drop_connections(self) -> None:
         """Cut every connection now."""
@@ -161,8 +169,7 @@ class Simulator(Scriptable):
         self._browsers.clear()
         self._services.reset_counts()
         if self._certificate is not CertificateKind.TRUSTED or not self._listener.is_listening:
-            self._certificate = CertificateKind.TRUSTED
-            self._on_loop(lambda: self._listener.present(self._context()))
+            self._on_loop(lambda: self._present(CertificateKind.TRUSTED))
 
     def _subscribe(self, service: ServiceName, host: str | None, application_server_key: str | None) -> Browser:
         host = host or self.hosts[0]

@@ -4,8 +4,9 @@ import asyncio
 import re
 from functools import lru_cache
 
-from app.simulator.exchange import Answer, Ending, Reaction, Sink
-from app.simulator.http1 import GARBAGE, Http1Wire, reason_of
+from app.simulator.endings import end_badly
+from app.simulator.exchange import PIECES, Answer, Ending, Reaction, Sink
+from app.simulator.http1 import Http1Wire, reason_of
 from app.simulator.sink_heads import http1_head
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
@@ -84,9 +85,18 @@ class Http1Sink:
             if closes:
                 self._waiting = True
                 self._transport.close()
+        elif reaction.ending in PIECES:
+            self._waiting = True
+            self._transport.write(_head(reaction.answer, b"connection: close") + b"\r\n\r\n")
+            self._send_endlessly(*PIECES[reaction.ending])
         else:
             self._waiting = True
             end_badly(self._transport, reaction.ending)
+
+    def _send_endlessly(self, piece: bytes, pause_seconds: float) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(piece)
+            self._loop.call_later(pause_seconds, self._send_endlessly, piece, pause_seconds)
 
     def _carry_out_late(self, reaction: Reaction) -> None:
         self._waiting = False
@@ -95,18 +105,13 @@ class Http1Sink:
             self.receive(b"")
 
 
-def end_badly(transport: asyncio.Transport, ending: Ending) -> None:
-    """End a sink's connection otherwise than by an answer; a body without an end is cut short here."""
-    if ending is Ending.GARBAGE:
-        transport.write(GARBAGE)
-        transport.close()
-    else:
-        transport.abort()
-
-
 @lru_cache(maxsize=256)
 def _serialized(answer: Answer, closes: bool) -> bytes:
+    length = b"content-length: %d" % len(answer.body)
+    return _head(answer, length, *([b"connection: close"] if closes else [])) + b"\r\n\r\n" + answer.body
+
+
+def _head(answer: Answer, *more: bytes) -> bytes:
     lines = [b"HTTP/1.1 %d %s" % (answer.status, reason_of(answer.status))]
     lines += [f"{name}: {value}".encode("latin-1") for name, value in answer.headers]
-    lines += [b"content-length: %d" % len(answer.body), *([b"connection: close"] if closes else [])]
-    return b"\r\n".join([*lines, b"", answer.body])
+    return b"\r\n".join([*lines, *more])

@@ -5,21 +5,23 @@ h2 takes hundreds of microseconds for a post; a sender that is to be measured ne
 
 import asyncio
 import struct
+from collections import deque
 from functools import lru_cache
 
 from hyperframe.frame import GoAwayFrame, PingFrame, SettingsFrame, WindowUpdateFrame
 
 from app.simulator.arrivals import Head
-from app.simulator.exchange import Answer, Ending, Reaction, Sink
+from app.simulator.endings import end_badly
+from app.simulator.exchange import PIECES, Answer, Ending, Reaction, Sink
 from app.simulator.sink_heads import Http2Heads
-from app.simulator.sink_http1 import end_badly
 
 _PREFACE_BYTES = 24
 _FRAME_HEADER = struct.Struct(">BHBBL")  # length (high byte, low bytes), type, flags, stream
-_DATA, _HEADERS, _SETTINGS, _PING, _GOAWAY, _CONTINUATION = 0, 1, 4, 6, 7, 9
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _CONTINUATION = 0, 1, 3, 4, 6, 7, 9
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
 _WINDOW_BYTES = 8 * 1024 * 1024
 _MAX_FRAME_BYTES = 16_384
+_CLIENTS_WINDOW_BYTES = 65_535  # of a stream, at least (RFC 9113 section 6.9.2)
 
 
 class Http2Sink:
@@ -38,6 +40,8 @@ class Http2Sink:
         self._body_bytes: dict[int, int] = {}  # of the open streams
         self._heads = Http2Heads() if sink.counts_endpoints else None
         self._head_of: dict[int, Head | None] = {}  # likewise
+        # A client has no more streams open than it may, and is answered in order: those it may not have heard of.
+        self._accepted: deque[Head] = deque(maxlen=max_concurrent_streams)
         settings = SettingsFrame(
             settings={
                 SettingsFrame.MAX_CONCURRENT_STREAMS: max_concurrent_streams,
@@ -62,6 +66,12 @@ class Http2Sink:
         self._unread = unread[at:]
         self._flush()
 
+    def cut_off(self) -> None:
+        """Begin and answer nothing more: the connection is about to be cut by us."""
+        self._cut = True
+        self._sink.cut_off(self._accepted)
+        self._accepted.clear()
+
     def lost(self) -> None:
         self._body_bytes.clear()
         self._head_of.clear()
@@ -83,6 +93,8 @@ class Http2Sink:
             self._go_away_when_due(stream_id)
         elif kind == _DATA:
             self._count_data(stream_id, len(payload))
+        elif kind == _RST_STREAM:
+            self._body_bytes.pop(stream_id, None)
         elif kind == _SETTINGS and not flags & _ACK:
             self._outgoing.append(SettingsFrame(flags=["ACK"]).serialize())
         elif kind == _PING and not flags & _ACK:
@@ -91,7 +103,10 @@ class Http2Sink:
             self._transport.close()
         if kind in (_HEADERS, _DATA) and flags & _END_STREAM and stream_id in self._body_bytes:
             head = self._head_of.pop(stream_id, None)
-            self._carry_out(stream_id, self._sink.swallow("2", self._body_bytes[stream_id], head))
+            reaction = self._sink.swallow("2", self._body_bytes[stream_id], head)
+            if head is not None and reaction.says_yes:
+                self._accepted.append(head)
+            self._carry_out(stream_id, reaction)
 
     def _count_data(self, stream_id: int, size: int) -> None:
         if stream_id in self._body_bytes:
@@ -118,9 +133,20 @@ class Http2Sink:
             if reaction.answer.body:
                 self._outgoing.append(_frame(_DATA, _END_STREAM, stream_id, reaction.answer.body))
             del self._body_bytes[stream_id]
+        elif reaction.ending in PIECES:
+            self._outgoing.append(_serialized_head(reaction.answer, stream_id, is_endless=True))
+            self._send_endlessly(stream_id, *PIECES[reaction.ending])
         else:
-            self._cut = True
+            self.cut_off()
             end_badly(self._transport, reaction.ending)
+
+    def _send_endlessly(self, stream_id: int, piece: bytes, pause_seconds: float, sent_bytes: int = 0) -> None:
+        """Send a piece now and then, until the client resets the stream or its window is used up."""
+        sent_bytes += len(piece)
+        if stream_id in self._body_bytes and not self._cut and sent_bytes <= _CLIENTS_WINDOW_BYTES:
+            self._outgoing.append(_frame(_DATA, 0, stream_id, piece))
+            self._flush()
+            self._loop.call_later(pause_seconds, self._send_endlessly, stream_id, piece, pause_seconds, sent_bytes)
 
     def _carry_out_late(self, stream_id: int, reaction: Reaction) -> None:
         if stream_id in self._body_bytes:
@@ -141,15 +167,17 @@ def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
     return _FRAME_HEADER.pack(0, len(payload), kind, flags, stream_id) + payload
 
 
-def _serialized_head(answer: Answer, stream_id: int) -> bytes:
-    flags = _END_HEADERS if answer.body else _END_HEADERS | _END_STREAM
-    return _frame(_HEADERS, flags, stream_id, _header_block(answer))
+def _serialized_head(answer: Answer, stream_id: int, *, is_endless: bool = False) -> bytes:
+    flags = _END_HEADERS if answer.body or is_endless else _END_HEADERS | _END_STREAM
+    return _frame(_HEADERS, flags, stream_id, _header_block(answer, is_endless))
 
 
 @lru_cache(maxsize=256)
-def _header_block(answer: Answer) -> bytes:
+def _header_block(answer: Answer, is_endless: bool) -> bytes:
     """Return the headers as HPACK literals without indexing (RFC 7541, 6.2.2): no table has to be kept."""
-    headers = [(":status", str(answer.status)), *answer.headers, ("content-length", str(len(answer.body)))]
+    headers = [(":status", str(answer.status)), *answer.headers]
+    if not is_endless:
+        headers.append(("content-length", str(len(answer.body))))
     return b"".join(b"\x00" + _literal(name) + _literal(value) for name, value in headers)
 
 

@@ -1,9 +1,12 @@
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from app.simulator import Simulator
+from tests.support.waiting import until
+from tests.unit.simulator.raw_clients import connect
 from tests.unit.simulator.sending import ApplicationServer
 
 
@@ -68,6 +71,28 @@ def test_connections_are_told_to_go_away(control: httpx.Client, server: Applicat
     control.post("/faults", json={"action": "go_away", "every": 100})
 
     assert server.simulator.script.requests_per_connection == 100
+
+
+def test_another_certificate_is_presented(
+    control: httpx.Client, push_service: Simulator, push_ca_file: Path
+) -> None:
+    ordered = control.post("/certificate", json={"kind": "expired"})
+    until(lambda: not is_trusted(push_service, push_ca_file), "the certificate is refused")
+    blindly = httpx.Client(base_url=push_service.control_url, verify=False, trust_env=False)
+    kind = blindly.get("/certificate").json()["kind"]
+    blindly.post("/certificate", json={"kind": "trusted"})
+    blindly.close()
+    until(lambda: is_trusted(push_service, push_ca_file), "the good one is shown again")
+
+    assert (ordered.status_code, kind) == (200, "expired")
+
+
+def is_trusted(push_service: Simulator, ca_file: Path) -> bool:
+    try:
+        connect(push_service, ca_file, "http/1.1").close()
+    except OSError:  # refused by us, or nobody listens just now
+        return False
+    return True
 
 
 def test_faults_are_taken_back(control: httpx.Client, server: ApplicationServer) -> None:

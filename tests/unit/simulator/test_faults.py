@@ -150,6 +150,29 @@ def test_an_endless_body_goes_on_for_as_long_as_somebody_reads(any_server: Appli
     assert any_server.post(browser).status_code == 201
 
 
+def test_a_slow_body_comes_byte_by_byte(any_server: ApplicationServer) -> None:
+    browser = any_server.subscribe()
+    any_server.simulator.slow_body(status=502, times=1)
+
+    with any_server.client.stream(
+        "POST", browser.endpoint, content=b"", headers=any_server.headers_for(browser)
+    ) as answer:
+        chunks = answer.iter_raw()
+        first = [next(chunks), next(chunks)]
+
+    assert (answer.status_code, first) == (502, [b"x", b"x"])
+
+
+def test_a_connection_can_be_reset(any_server: ApplicationServer) -> None:
+    browser = any_server.subscribe()
+    any_server.simulator.resets_connection(times=1)
+
+    with pytest.raises(httpx.TransportError):
+        any_server.post(browser)
+
+    assert any_server.post(browser).status_code == 201
+
+
 def test_garbage_is_no_http(any_server: ApplicationServer) -> None:
     browser = any_server.subscribe()
     any_server.simulator.garbage(times=1)

@@ -142,7 +142,7 @@ def test_a_sink_can_hang(sink: Simulator, client: httpx.Client) -> None:
         client.post("/fcm/anything", timeout=httpx.Timeout(60, read=0.05))
 
 
-@pytest.mark.parametrize("fault", ["drops_connection", "garbage", "endless_body"])
+@pytest.mark.parametrize("fault", ["drops_connection", "resets_connection", "garbage"])
 def test_a_sink_can_end_a_connection_badly(sink: Simulator, client: httpx.Client, fault: str) -> None:
     getattr(sink, fault)(times=1)
 
@@ -151,6 +151,46 @@ def test_a_sink_can_end_a_connection_badly(sink: Simulator, client: httpx.Client
 
     assert client.post("/fcm/anything").status_code == 201
     assert sink.counts.connections == 2
+
+
+@pytest.mark.parametrize(("fault", "at_least"), [("endless_body", 40_000), ("slow_body", 3)])
+def test_a_sink_can_answer_with_a_body_that_does_not_end(
+    sink: Simulator, client: httpx.Client, fault: str, at_least: int
+) -> None:
+    getattr(sink, fault)(status=503, times=1)
+    size = 0
+
+    with client.stream("POST", "/fcm/anything") as answer:
+        for chunk in answer.iter_raw():
+            size += len(chunk)
+            if size >= at_least:
+                break
+    afterwards = client.post("/fcm/anything")
+
+    assert (answer.status_code, afterwards.status_code) == (503, 201)
+    assert sink.counts.statuses == {503: 1, 201: 1}
+
+
+def test_what_a_sender_may_not_have_heard_of_is_counted(push_authority: Authority, push_ca_file: Path) -> None:
+    with (
+        Simulator.running(authority=push_authority, checks="endpoints") as sink,
+        ApplicationServer(sink, push_ca_file, http2=True) as sending,
+        ApplicationServer(sink, push_ca_file, http2=False) as asking,
+    ):
+        sending.client.post(f"{sink.url}/fcm/answered")
+        sink.resets_connection(delivers=True)
+        with pytest.raises(httpx.TransportError):
+            sending.client.post(f"{sink.url}/fcm/cut")
+        sink.script.clear()
+        sending.client.post(f"{sink.url}/fcm/later")
+        arrivals = asking.client.get(f"{sink.control_url}/arrivals").json()["arrivals"]
+
+    # That the first answer came, a sink that cuts the connection cannot know.
+    assert {each["path"]: (each["accepted"], each["untold"]) for each in arrivals} == {
+        "/fcm/answered": (1, 1),
+        "/fcm/cut": (1, 1),
+        "/fcm/later": (1, 0),
+    }
 
 
 def test_http1_connections_are_told_to_go_away(sink: Simulator, push_ca_file: Path) -> None:
