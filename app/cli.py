@@ -1,4 +1,4 @@
-"""The command line: serve, worker, ledger, simulate, demo. `python -m app.cli --help` lists it."""
+"""The command line: serve, worker, drain, ledger, simulate, demo and more. `python -m app.cli --help` lists it."""
 
 import errno
 import socket
@@ -13,6 +13,7 @@ from alembic.config import Config
 from sqlalchemy.exc import OperationalError
 
 from app import simulator
+from app.cli_drain import drain
 from app.cli_ledger import ledger
 from app.db.embedded import EmbeddedPostgresUnavailable
 from app.db.session import database_url_of
@@ -26,6 +27,7 @@ PROJECT_ROOT = Path(__file__).parents[1]
 GRACEFUL_SHUTDOWN_SECONDS = 30
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+cli.command()(drain)
 cli.command()(ledger)
 
 

@@ -38,6 +38,7 @@ _LONGEST_WAIT = """
     SELECT extract(epoch FROM now() - min(not_before))::integer FROM push_delivery_batches
     WHERE state IN ('ready', 'leased') AND (state = 'ready' OR leased_until < now()) AND not_before <= now()
 """  # served by ix_push_delivery_batches_due
+_DRAINING_SINCE = "SELECT to_char(began_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), note FROM push_drain"
 _STARTED = time.monotonic()
 
 log = structlog.stdlib.get_logger(__name__)
@@ -168,6 +169,15 @@ def _check_migrations(probe: PostgresProbe) -> Dependency:
 
 
 def _check_workers(probe: PostgresProbe) -> Dependency:
+    drain = probe.first_row(_DRAINING_SINCE)
+    if drain is not None:
+        since, note = drain
+        # The operator's note is for the log: what stands here is public.
+        return Dependency(
+            status=Status.DEGRADED,
+            detail=f"Drained since {since} UTC: nothing is sent until `python -m app.cli drain --end`.",
+            cause=note,
+        )
     row = probe.first_row(_LONGEST_WAIT)
     waited_seconds = row[0] if row else None
     if waited_seconds is not None and waited_seconds > STUCK_AFTER_SECONDS:

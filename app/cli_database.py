@@ -1,0 +1,41 @@
+"""The database of a command, and what a command says when it cannot be used."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
+
+from app.db.embedded import EmbeddedPostgresUnavailable
+from app.db.session import SessionFactory, create_sessions, database_url_of, engine_of
+from app.settings import Settings, SettingsError, load_settings
+
+REFUSED = 2
+
+
+def refusal(why: str) -> typer.Exit:
+    """Say why a command is not carried out, and return what it raises."""
+    typer.echo(why, err=True)
+    return typer.Exit(REFUSED)
+
+
+@contextmanager
+def open_database() -> Iterator[tuple[Settings, SessionFactory]]:
+    """Yield the settings and their database for the length of a command. Its failure ends the command, in words."""
+    try:
+        settings = load_settings()
+        sessions = create_sessions(database_url_of(settings), pool_size=1)
+    except (SettingsError, EmbeddedPostgresUnavailable) as error:
+        raise refusal(str(error)) from None
+    try:
+        yield settings, sessions
+    except ProgrammingError:
+        raise refusal("The tables are not there, or of another version: run alembic upgrade head.") from None
+    except SQLAlchemyError as error:
+        raise refusal(f"The database cannot be used: {_cause_of(error)}") from None
+    finally:
+        engine_of(sessions).dispose()
+
+
+def _cause_of(error: SQLAlchemyError) -> str:
+    return str(getattr(error, "orig", None) or type(error).__name__).strip()
