@@ -5,6 +5,7 @@ A refusal says what the value must be; it never shows the value, which may hold 
 
 import ssl
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
@@ -28,6 +29,12 @@ def _check_rate(value: str) -> str:
         parse_rate(value)
     except ValueError as error:
         raise ValueError("must look like 100/hour, 10/minute or 5/second") from error
+    return value
+
+
+def _positive(value: float) -> float:
+    if not (value > 0 and isfinite(value)):
+        raise ValueError("must be a number above 0, in messages a second; leave it empty for no limit")
     return value
 
 
@@ -129,6 +136,7 @@ Networks = Annotated[
     tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks), BeforeValidator(_split_commas)
 ]
 Rate = Annotated[str, AfterValidator(_check_rate)]
+MessagesPerSecond = Annotated[float, AfterValidator(_positive)]
 LogLevel = Annotated[str, AfterValidator(_known_log_level)]
 PostgresUrl = Annotated[str, AfterValidator(_postgresql_url)]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.db.arrays import plain_array
+from app.delivery import closing
 from app.delivery.finish import finish_if_done
 from app.delivery.partitions import month_of
 from app.models import Notification, NotificationState
@@ -48,13 +49,6 @@ _SETTLE = text(
         = (pending.planned_at, pending.notification_id, pending.subscription_id)
     """
 )
-_CLOSE = text(
-    """
-    UPDATE push_delivery_batches
-    SET state = 'closed', closed_at = now(), lease_token = NULL, leased_until = NULL
-    WHERE id = ANY(CAST(:batch_ids AS uuid[]))
-    """
-)
 
 
 def cancel(session: Session, notification: Notification) -> None:
@@ -83,7 +77,8 @@ def hasten_if_cancelled(session: Session, notification_id: UUID) -> None:
 def settle(session: Session, notification: Notification, batch_ids: Sequence[UUID]) -> None:
     """End what is pending in batches of a cancelled notification, and close them. The caller holds their rows."""
     month_start, month_end = month_of(notification.accepted_at)
-    ids = plain_array(batch_ids)
-    session.execute(_SETTLE, {"batch_ids": ids, "month_start": month_start, "month_end": month_end})
-    session.execute(_CLOSE, {"batch_ids": ids})
+    session.execute(
+        _SETTLE, {"batch_ids": plain_array(batch_ids), "month_start": month_start, "month_end": month_end}
+    )
+    closing.close_all(session, batch_ids, planned_at=notification.accepted_at)
     finish_if_done(session, notification.id)

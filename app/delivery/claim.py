@@ -1,168 +1,105 @@
 """Claiming: one worker takes a batch for the length of a lease, and sees once more who is still to be sent to.
 
-Leases and deadlines go by the database's clock, so a worker whose own clock is wrong does no harm.
+How the lease works is in lease.py; here is what is done with a batch that is held, and how a claim ends.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import NamedTuple
-from uuid import UUID, uuid4
+from datetime import timedelta
+from uuid import UUID
 
-from sqlalchemy import and_, bindparam, func, or_, select, text, update
+from sqlalchemy import and_, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from app.delivery import cancel, ledger
+from app.delivery import cancel, closing, ledger, service_states
 from app.delivery.finish import finish_if_done
-from app.delivery.partitions import month_of
+from app.delivery.lease import Lease, lease_batch, renew_lease
+from app.delivery.pace import Turn, turn_of
+from app.delivery.recipients import Recipient, recipients_of
 from app.delivery.retry import FIRST_BACKOFF_SECONDS, when_put_off
-from app.models import BatchState, DeliveryBatch, DeliveryStatus, Notification, NotificationState
+from app.delivery.service_states import Slot
+from app.models import BatchState, DeliveryBatch, Notification, NotificationState
 
-LEASE = timedelta(seconds=60)
 BATCHES_SETTLED_AT_ONCE = 20
 
 _IS_FREE = or_(
     DeliveryBatch.state == BatchState.READY,
     and_(DeliveryBatch.state == BatchState.LEASED, DeliveryBatch.leased_until < func.now()),
 )
-# Built once, like those below: to build one costs more than to run it.
-_NEXT_DUE = (
-    select(DeliveryBatch.id)
-    .where(_IS_FREE, DeliveryBatch.not_before <= func.now())
-    .order_by(DeliveryBatch.not_before)
-    .limit(1)
-    .with_for_update(skip_locked=True)
-)
-_TAKE = (
-    update(DeliveryBatch)
-    .where(DeliveryBatch.id == bindparam("batch"), _IS_FREE)
-    .values(state=BatchState.LEASED, lease_token=bindparam("token"), leased_until=func.now() + LEASE)
-    .returning(
-        DeliveryBatch.notification_id,
-        DeliveryBatch.planned_at,
-        DeliveryBatch.endpoint_host,
-        DeliveryBatch.vapid_key_id,
-        DeliveryBatch.attempt,
-        func.now(),
-    )
-    .execution_options(synchronize_session=False)
-)
-_RENEW = text(
+_GIVE_BACK = text(
     """
-    UPDATE push_delivery_batches AS batch
-    SET leased_until = now() + :lease
-    FROM push_notifications AS notification
-    WHERE batch.id = :batch_id AND batch.lease_token = :lease_token AND notification.id = batch.notification_id
-    RETURNING notification.state
-    """
-)
-# By the month, not the moment: see ledger.py on statistics. It leaves only the index on batch_id to go by.
-_PENDING = text(
-    """
-    SELECT CAST(log.subscription_id AS text),
-           subscription.endpoint,
-           subscription.p256dh,
-           subscription.auth,
-           CAST(subscription.vapid_key_id AS text),
-           CAST(extract(epoch FROM log.deadline - now()) AS double precision),
-           CASE WHEN subscription.id IS NULL OR subscription.deleted_at IS NOT NULL THEN 'unsubscribed'
-                WHEN subscription.gone_at IS NOT NULL THEN 'gone'
-                WHEN NOT subscription.enabled THEN 'disabled'
-                WHEN log.deadline <= now() THEN 'deadline'
-           END
-    FROM push_delivery_logs AS log
-    LEFT JOIN push_subscriptions AS subscription ON subscription.id = log.subscription_id
-    WHERE log.planned_at >= :month_start AND log.planned_at < :month_end
-      AND log.batch_id = :batch_id
-      AND log.status = 'pending'
-    ORDER BY log.subscription_id
-    """
-)
-_END = """
     UPDATE push_delivery_batches
-    SET {what}, lease_token = NULL, leased_until = NULL
+    SET state = 'ready', not_before = now(), lease_token = NULL, leased_until = NULL
     WHERE id = :batch_id AND lease_token = :lease_token
-    RETURNING id
-"""
-_CLOSE = text(_END.format(what="state = 'closed', closed_at = now()"))
-_GIVE_BACK = text(_END.format(what="state = 'ready', not_before = now()"))
-_STATUS_OF_REASON = {
-    "unsubscribed": DeliveryStatus.FAILED,
-    "gone": DeliveryStatus.EXPIRED,
-    "disabled": DeliveryStatus.FAILED,
-    "deadline": DeliveryStatus.EXPIRED,
-}
-
-
-class Recipient(NamedTuple):
-    """One pending delivery: where it goes, and how long it may still take. The keys are base64url.
-
-    The ids are text, as they only come from PostgreSQL and go back there. `vapid_key_id` is the subscription's own;
-    it can have changed since planning, and then differs from the batch's. `seconds_left` counts from the claim.
     """
+)
 
-    subscription_id: str
-    endpoint: str
-    p256dh: str
-    auth: str
-    vapid_key_id: str
-    seconds_left: float
+
+class NotNow(Exception):
+    """The lane's pace is taken. Nothing is claimed: the transaction must not be committed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """A claimed batch. `claimed_at` is the database's time."""
+class Work(Lease):
+    """A claimed batch and who is to get it: of its recipients, the first `turn.messages` now."""
 
-    batch_id: UUID
-    lease_token: UUID
     notification: Notification
-    planned_at: datetime
-    endpoint_host: str
-    vapid_key_id: UUID
-    attempt: int
-    claimed_at: datetime
     recipients: list[Recipient]
+    turn: Turn
+    slot: Slot | None
 
 
-def next_due(session: Session) -> UUID | None:
-    """Return a batch that is due and that nobody holds, or None. Two workers are shown different ones."""
-    return session.scalars(_NEXT_DUE).one_or_none()
-
-
-def take(session: Session, batch_id: UUID) -> Work | None:
-    """Claim the batch, or return None when another worker has it or it is closed.
+def begin(session: Session, lease: Lease, *, max_per_second: float | None = None) -> Work | None:
+    """Return what is to be done for a batch just claimed; None when nothing is.
 
     Settles at once those who are not to be sent to any more: past the deadline, unsubscribed, disabled, gone. Of a
-    cancelled notification that is everybody: None, too, with further batches of it settled in the same go.
+    cancelled notification that is everybody: None, with further batches of it settled in the same go.
+    Raises NotNow. `max_per_second` is what all lanes of a host may do together.
     """
-    lease_token = uuid4()
-    batch = session.execute(_TAKE, {"batch": batch_id, "token": lease_token}).one_or_none()
-    if batch is None:
-        return None
-    notification_id, planned_at, endpoint_host, vapid_key_id, attempt, now = batch
-    notification = session.get_one(Notification, notification_id)
+    notification = session.get_one(Notification, lease.notification_id)
     if notification.state == NotificationState.CANCELLED:
-        cancel.settle(session, notification, [batch_id, *_some_free(session, notification_id)])
+        cancel.settle(session, notification, [lease.batch_id, *_some_free(session, notification.id)])
         return None
-    recipients, settled = _read(session, batch_id, planned_at)
-    ledger.write(session, notification_id, settled, planned_at=planned_at)
+    recipients, settled = recipients_of(session, lease.batch_id, lease.planned_at)
+    ledger.write(session, notification.id, settled, planned_at=lease.planned_at)
+    turn = turn_of(lease.condition, messages=len(recipients), max_per_second=max_per_second)
+    slot = None
+    if recipients and turn.rate_per_second is not None:
+        slot = service_states.reserve(session, lease.lane, turn, is_capped=max_per_second is not None)
+        if slot is None:
+            raise NotNow
     return Work(
-        batch_id, lease_token, notification, planned_at, endpoint_host, vapid_key_id, attempt, now, recipients
+        batch_id=lease.batch_id,
+        lease_token=lease.lease_token,
+        notification_id=lease.notification_id,
+        planned_at=lease.planned_at,
+        lane=lease.lane,
+        attempt=lease.attempt,
+        position=lease.position,
+        claimed_at=lease.claimed_at,
+        condition=lease.condition,
+        notification=notification,
+        recipients=recipients,
+        turn=turn,
+        slot=slot,
     )
 
 
-def renew(session: Session, work: Work) -> bool:
-    """Hold the batch for another lease. False when it was lost, or its notification is cancelled.
+def take(session: Session, batch_id: UUID) -> Work | None:
+    """Claim the batch and begin it, as lease_batch and begin do."""
+    lease = lease_batch(session, batch_id)
+    return None if lease is None else begin(session, lease)
 
-    Nothing further may be sent then.
+
+def renew(session: Session, work: Work) -> bool:
+    """Hold the batch for another lease. False when nothing further may be begun: the lease was lost, the
+    notification is cancelled, the lane paused, or an operator drains.
     """
-    state = session.execute(
-        _RENEW, {"batch_id": work.batch_id, "lease_token": work.lease_token, "lease": LEASE}
-    ).scalar_one_or_none()
-    is_held = state not in {None, NotificationState.CANCELLED}
-    if not is_held:
-        cancel.hasten_if_cancelled(session, work.notification.id)
-    return is_held
+    state, must_wait = renew_lease(session, work.batch_id, work.lease_token)
+    if state in {None, NotificationState.CANCELLED}:
+        cancel.hasten_if_cancelled(session, work.notification_id)
+        return False
+    return not must_wait
 
 
 def close(session: Session, work: Work, *, give_back: bool = False) -> None:
@@ -170,14 +107,15 @@ def close(session: Session, work: Work, *, give_back: bool = False) -> None:
 
     Does nothing when the lease was lost: the batch is another's then.
     """
-    ended = session.execute(
-        _GIVE_BACK if give_back else _CLOSE, {"batch_id": work.batch_id, "lease_token": work.lease_token}
-    )
-    is_closed = ended.one_or_none() is not None and not give_back
-    state = finish_if_done(session, work.notification.id) if is_closed else None
+    if give_back:
+        session.execute(_GIVE_BACK, {"batch_id": work.batch_id, "lease_token": work.lease_token})
+        is_closed = False
+    else:
+        is_closed = closing.close_held(session, work.batch_id, work.lease_token, planned_at=work.planned_at)
+    state = finish_if_done(session, work.notification_id) if is_closed else None
     # Also when the lease was lost: retries may have been planned in this transaction.
     if state in {None, NotificationState.CANCELLED}:
-        cancel.hasten_if_cancelled(session, work.notification.id)
+        cancel.hasten_if_cancelled(session, work.notification_id)
 
 
 def put_off(session: Session, batch_id: UUID, *, lease_token: UUID | None) -> None:
@@ -230,16 +168,3 @@ def _some_free(session: Session, notification_id: UUID) -> list[UUID]:
             .with_for_update(skip_locked=True)
         )
     )
-
-
-def _read(session: Session, batch_id: UUID, planned_at: datetime) -> tuple[list[Recipient], list[ledger.Entry]]:
-    """Return the batch's pending deliveries: those to be sent, and those settled by what has changed since."""
-    month_start, month_end = month_of(planned_at)
-    rows = session.execute(_PENDING, {"batch_id": batch_id, "month_start": month_start, "month_end": month_end})
-    recipients, settled = [], []
-    for subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left, reason in rows.all():
-        if reason is None:
-            recipients.append(Recipient(subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left))
-        else:
-            settled.append(ledger.Entry(subscription_id, _STATUS_OF_REASON[reason], reason))
-    return recipients, settled

@@ -13,6 +13,7 @@ import structlog
 from app.db.session import PASSING_ERRORS, transaction
 from app.delivery import claim, plan
 from app.delivery.finish import is_everybody_tried
+from app.delivery.lanes import is_draining
 from app.delivery.run import Pipeline, run_batch
 
 log = structlog.get_logger(__name__)
@@ -72,6 +73,8 @@ def _plan(
     is_planned = False
     while not is_planned and not is_out_of_time():
         with transaction(pipeline.sessions) as session:
+            if is_draining(session):
+                break
             page = plan.plan_page(session, notification_id, hold_back=limits.hold_back)
         batch_ids += page.batch_ids
         is_planned = page.is_last

@@ -9,7 +9,20 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, Insert, Select, Text, Uuid, cast, func, insert, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Insert,
+    Integer,
+    Select,
+    Text,
+    Uuid,
+    cast,
+    func,
+    insert,
+    literal,
+    select,
+)
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
@@ -70,6 +83,8 @@ def _statement(notification: Notification, size: int, batch_size: int, hold_back
             "endpoint_host": batch.c.endpoint_host,
             "vapid_key_id": batch.c.vapid_key_id,
             "size": batch.c.size,
+            # At least as many as this lane got by the pages before: that is all that their order asks for.
+            "position": notification.planned_count // batch_size + cast(batch.c.part, Integer),
             "state": literal(BatchState.READY.value, Text),
             "not_before": func.now() + hold_back,
         },

@@ -14,14 +14,18 @@ from app.delivery.finish import finish_if_done
 from app.delivery.page import add_page
 from app.delivery.partitions import ensure_partitions
 from app.delivery.retry import when_put_off
-from app.models import Notification, NotificationState
+from app.models import Drain, Notification, NotificationState
 
 PAGE_SIZE = 2_000
 BATCH_SIZE = 500
 
 _NEXT_TO_PLAN = (
     select(Notification.id)
-    .where(Notification.state == NotificationState.PLANNING, Notification.plan_after <= func.now())
+    .where(
+        Notification.state == NotificationState.PLANNING,
+        Notification.plan_after <= func.now(),
+        ~select(Drain.id).exists(),
+    )
     .order_by(Notification.planned_count, Notification.accepted_at)
     .limit(1)
     .with_for_update(key_share=True, skip_locked=True)
@@ -61,7 +65,7 @@ def plan_page(session: Session, notification_id: UUID, *, hold_back: timedelta =
 
 
 def next_to_plan(session: Session) -> UUID | None:
-    """Return a notification whose planning a worker should go on with, or None.
+    """Return a notification whose planning a worker should go on with, or None; while draining, there is none.
 
     The one least planned so far: a small one does not wait until a large one is done. It is locked until the
     transaction ends: workers that ask at once are shown different ones.

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from app.db.arrays import plain_array
 from app.db.session import database_now
 from app.delivery import ledger
-from app.delivery.claim import Recipient, Work
+from app.delivery.claim import Work
+from app.delivery.recipients import Recipient
 from app.delivery.retry import delay_before_retry
 from app.ids import new_id
 from app.models import BatchState, DeliveryBatch, DeliveryStatus, Subscription
@@ -144,10 +145,11 @@ def _later_batch(session: Session, work: Work, size: int, not_before: datetime) 
             tenant_id=work.notification.tenant_id,
             notification_id=work.notification.id,
             planned_at=work.planned_at,
-            endpoint_host=work.endpoint_host,
-            vapid_key_id=work.vapid_key_id,
+            endpoint_host=work.lane.endpoint_host,
+            vapid_key_id=work.lane.vapid_key_id,
             size=size,
             attempt=work.attempt + 1,
+            position=work.position,
             state=BatchState.READY,
             not_before=not_before,
         )

@@ -11,16 +11,21 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app.db.session import PASSING_ERRORS, SessionFactory, transaction
-from app.delivery import claim, record
+from app.delivery import claim, record, service_states
 from app.delivery.bell import Bell
-from app.delivery.claim import Recipient, Work
-from app.delivery.payload import PublicUrls, payload_of, topic_of
+from app.delivery.claim import Work
+from app.delivery.lease import Lease, lease_batch
+from app.delivery.messages import key_pairs_of, messages_of
+from app.delivery.payload import PublicUrls
+from app.delivery.recipients import Recipient
 from app.delivery.record import Answered, BatchReport
+from app.delivery.traffic import Traffic
+from app.delivery.watch import LaneWatch
 from app.errors import Unavailable
 from app.keyring.service import Keyring
 from app.observability import metrics
 from app.push.keys import VapidKey
-from app.push.message import PushMessage, Urgency
+from app.push.message import PushMessage
 from app.push.outcome import Outcome, Verdict
 from app.push.sender import Sender, never
 
@@ -31,6 +36,7 @@ WRITE_EVERY_SECONDS = 1.0
 WRITE_PATIENCE_SECONDS = 45.0
 FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 5.0
+LOOK_EVERY_SECONDS = 0.05
 INLINE_THREADS = 40  # as many as requests are served at once
 
 log = structlog.get_logger(__name__)
@@ -42,25 +48,32 @@ def _inline_threads() -> Executor:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """What running a batch needs, shared by requests and workers of one process. `inline` is for inline.py."""
+    """What running a batch needs, shared by requests and workers of one process. `inline` is for inline.py.
+
+    `max_per_second` is how many messages a push service gets, from all processes together; None: as many as go.
+    """
 
     sessions: SessionFactory
     sender: Sender
     keyring: Keyring
     urls: PublicUrls = field(default_factory=PublicUrls)
     inline: Executor = field(default_factory=_inline_threads)
+    max_per_second: float | None = None
+    traffic: Traffic = field(default_factory=Traffic)
 
     @property
     def bell(self) -> Bell:
         return Bell(self.sessions)
 
 
-def run_next(pipeline: Pipeline, *, stop: Callable[[], bool] = never) -> bool:
-    """Run a batch that is due, as run_batch does. False when there is none.
+def run_next(
+    pipeline: Pipeline, lease_one: Callable[[Session], Lease | None], *, stop: Callable[[], bool] = never
+) -> bool:
+    """Run the batch that `lease_one` claims, as run_batch does. False when there is none.
 
     Raises as run_batch does, and when the database cannot be asked.
     """
-    return _run(pipeline, claim.next_due, stop=stop) is not None
+    return _run(pipeline, lease_one, stop=stop) is not None
 
 
 def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = never) -> BatchReport:
@@ -68,41 +81,41 @@ def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = 
 
     Once `stop()` is true nothing further is begun; what is in flight is still recorded, the rest given back. An
     empty report means that another worker has the batch, that nobody in it was left to send to, or that it could
-    not be run and is put off. Raises only when not even that could be written: then its lease has to run out.
+    not be run and is put off; or that its lane has to wait, and workers will see to it. Raises only when not even
+    that could be written: then its lease has to run out.
     """
-    return _run(pipeline, lambda _session: batch_id, stop=stop) or BatchReport()
+    report = _run(pipeline, lambda session: lease_batch(session, batch_id), stop=stop)
+    if report is None:
+        with transaction(pipeline.sessions) as session:
+            claim.release(session, [batch_id])
+    return report or BatchReport()
 
 
 def _run(
-    pipeline: Pipeline, choose: Callable[[Session], UUID | None], *, stop: Callable[[], bool]
+    pipeline: Pipeline, lease_one: Callable[[Session], Lease | None], *, stop: Callable[[], bool]
 ) -> BatchReport | None:
-    """Run the batch that `choose` names, or return None when it names none."""
-    batch_id = work = None
+    """Run the batch that `lease_one` claims, or return None when it claims none, or may not yet."""
+    lease = work = None
     claimed_at = time.monotonic()
     try:
         with transaction(pipeline.sessions) as session:
-            batch_id = choose(session)
-            if batch_id is None:
+            lease = lease_one(session)
+            if lease is None:
                 return None
-            claimed = claim.take(session, batch_id)
-            key_pairs = _key_pairs(session, pipeline.keyring, claimed)
+            claimed = claim.begin(session, lease, max_per_second=pipeline.max_per_second)
+            key_pairs = key_pairs_of(session, pipeline.keyring, claimed)
         work = claimed
         return BatchReport() if work is None else _deliver(pipeline, work, key_pairs, claimed_at, stop=stop)
+    except claim.NotNow:
+        return None
     except Exception as error:
-        if batch_id is None:
+        if lease is None:
             raise
         say = log.warning if isinstance(error, (*PASSING_ERRORS, Unavailable)) else log.exception
-        say("batch put off", batch=str(batch_id), error=type(error).__name__)
+        say("batch put off", batch=str(lease.batch_id), error=type(error).__name__)
         with transaction(pipeline.sessions) as session:
-            claim.put_off(session, batch_id, lease_token=work.lease_token if work else None)
+            claim.put_off(session, lease.batch_id, lease_token=work.lease_token if work else None)
         return BatchReport()
-
-
-def _key_pairs(session: Session, keyring: Keyring, work: Work | None) -> dict[str, VapidKey]:
-    """Return the VAPID keys of a claimed batch by their id as text. Raises CannotUnseal."""
-    key_ids = {recipient.vapid_key_id for recipient in work.recipients} if work else ()
-    found = keyring.key_pairs(session, {UUID(key_id) for key_id in key_ids})
-    return {str(key_id): key_pair for key_id, key_pair in found.items()}
 
 
 def _deliver(
@@ -113,14 +126,28 @@ def _deliver(
     *,
     stop: Callable[[], bool],
 ) -> BatchReport:
-    messages = _messages(work, pipeline, key_pairs, claimed_at=claimed_at)
-    writer = _Writer(pipeline.sessions, work)
-    try:
-        for answers in pipeline.sender.send(messages, stop=lambda: stop() or writer.must_stop):
-            writer.add(answers)
-    finally:
-        writer.close()
+    messages = messages_of(work, pipeline.urls, key_pairs, claimed_at=claimed_at)
+    writer = _Writer(pipeline.sessions, work, LaneWatch(work, pipeline.traffic))
+
+    def must_stop() -> bool:
+        return writer.must_stop or stop()
+
+    with pipeline.traffic.under_way(work.lane, writer.stop):
+        try:
+            if work.slot is not None:
+                _wait(work.slot.begins_in_seconds, must_stop)
+            rate = work.turn.rate_per_second
+            for answers in pipeline.sender.send(messages, stop=must_stop, rate_per_second=rate):
+                writer.add(answers)
+        finally:
+            writer.close()
     return writer.report
+
+
+def _wait(seconds: float, must_stop: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while not must_stop() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, LOOK_EVERY_SECONDS))
 
 
 class _Writer:
@@ -129,22 +156,29 @@ class _Writer:
     The last 200 are written with the end of the batch.
     """
 
-    def __init__(self, sessions: SessionFactory, work: Work) -> None:
+    def __init__(self, sessions: SessionFactory, work: Work, watch: LaneWatch) -> None:
         self.must_stop = False
         self.report = BatchReport()
         self._sessions = sessions
         self._work = work
+        self._watch = watch
+        self._unused = work.turn.messages
         self._unanswered: dict[Hashable, Recipient] = {
             recipient.subscription_id: recipient for recipient in work.recipients
         }
         self._answered: list[Answered] = []
         self._has_given_up = False
-        self._service = metrics.service_label(work.endpoint_host)
+        self._service = metrics.service_label(work.lane.endpoint_host)
         self._in_flight = metrics.deliveries_in_flight.labels(service=self._service)
         self._in_flight.inc(len(work.recipients))
         self._written_at = time.monotonic()
 
+    def stop(self) -> None:
+        """Begin nothing further. For other threads."""
+        self.must_stop = True
+
     def add(self, answers: list[tuple[PushMessage, Outcome]]) -> None:
+        self._unused -= len(answers)
         for message, outcome in answers:
             self._answered.append((self._unanswered.pop(message.ref), outcome))
         is_due = time.monotonic() - self._written_at >= WRITE_EVERY_SECONDS
@@ -164,11 +198,16 @@ class _Writer:
         report = record.write(session, self._work, self._answered)
         if not claim.renew(session, self._work):
             self.must_stop = True
+        self._watch.write(session, [outcome for _, outcome in self._answered])
         return report
 
     def _write_and_close(self, session: Session) -> BatchReport:
         report = record.write(session, self._work, self._answered)
         claim.close(session, self._work, give_back=bool(self._unanswered))
+        work = self._work
+        if work.slot is not None and self._unused:
+            service_states.give_back(session, work.lane, work.turn, work.slot, unused=self._unused)
+        self._watch.write(session, [outcome for _, outcome in self._answered])
         return report
 
     def _patiently(self, write: Callable[[Session], BatchReport]) -> None:
@@ -191,6 +230,7 @@ class _Writer:
                 time.sleep(wait_seconds)
                 wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
         self.report.add(report)
+        self._watch.committed()
         _measure(self._service, [outcome for _, outcome in self._answered])
         self._in_flight.dec(len(self._answered))
         self._answered = []
@@ -206,27 +246,3 @@ def _measure(service: str, outcomes: list[Outcome]) -> None:
         metrics.deliveries.labels(service=service, verdict=verdict.value).inc(count)
     durations = [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
     metrics.observe_all(metrics.push_request_duration.labels(service=service), durations)
-
-
-def _messages(
-    work: Work, pipeline: Pipeline, key_pairs: Mapping[str, VapidKey], *, claimed_at: float
-) -> list[PushMessage]:
-    """Return what is to be posted. `claimed_at` is when this process began to claim, on its monotonic clock."""
-    notification = work.notification
-    payload = payload_of(notification, pipeline.urls)
-    urgency, topic, ttl_seconds = Urgency(notification.urgency), topic_of(notification), notification.ttl_seconds
-    return [
-        PushMessage(
-            endpoint=endpoint,
-            p256dh=p256dh,
-            auth=auth,
-            payload=payload,
-            vapid_key=key_pairs[vapid_key_id],
-            ttl_seconds=ttl_seconds,
-            urgency=urgency,
-            topic=topic,
-            expires_at=claimed_at + seconds_left,
-            ref=subscription_id,
-        )
-        for subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left in work.recipients
-    ]

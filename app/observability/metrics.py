@@ -46,6 +46,11 @@ deliveries_in_flight = Gauge(
     ["service"],
     multiprocess_mode="livesum",
 )
+service_pauses = Counter(
+    "push_service_pauses_total",
+    "Pauses of a push service: it was throttled (asked for less) or troubled (did not answer, or not well).",
+    ["service", "reason"],
+)
 
 worker_processes = Gauge(
     "push_worker_processes", "Worker processes that run, on this machine.", multiprocess_mode="livesum"
@@ -90,6 +95,12 @@ unfinished_notifications = Gauge(
     "push_unfinished_notifications",
     "Notifications that are scheduled, being planned or being sent.",
     ["state"],
+    multiprocess_mode="mostrecent",
+)
+services_paused = Gauge(
+    "push_services_paused",
+    "Lanes (a tenant, a push service's host and a VAPID key) that wait until their push service is well again.",
+    ["service", "reason"],
     multiprocess_mode="mostrecent",
 )
 database_gauges_refreshed = Gauge(

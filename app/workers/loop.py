@@ -9,16 +9,19 @@ from collections.abc import Callable
 
 import structlog
 from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.orm import Session
 
 from app.db.session import PASSING_ERRORS, transaction
-from app.delivery import claim, plan
+from app.delivery import lanes, plan
 from app.delivery.bell import Listener
+from app.delivery.lease import Lease, lease_next
 from app.delivery.run import Pipeline, run_next
 from app.notifications import schedule
+from app.workers.berths import Berths
 
-# Each runs one batch at a time through the sender they share. While the last answers of one batch come in, the
-# other keeps the sender full. A third would only cost: 10 us more for each delivery.
-RUNNERS = 2
+# Each runs one batch at a time through the sender they share. Most of them sleep: what runs at once is limited for
+# each push service (see berths.py), and these are enough for the others when some hang.
+RUNNERS = 32
 # Without a ring the lookout looks for itself: after retries come due, and for what a dead process left. More often
 # while something is going on: what another process plans, nobody rings for.
 LOOK_EVERY_SECONDS = 1.0
@@ -37,14 +40,15 @@ class DeliveryLoop:
         self._pipeline = pipeline
         self._stopping = threading.Event()
         self._calls = _Calls()
+        self._berths = Berths(runners, has_answered=pipeline.traffic.has_answered)
         self._outage = _Outage()
         self._active_at = time.monotonic()
         self._listener: Listener | None = None
-        self._threads = [threading.Thread(target=self._look_out, name="lookout", daemon=True)]
-        self._threads += [
+        self._threads = [
             threading.Thread(target=self._run_batches, name=f"runner-{number}", daemon=True)
             for number in range(1, runners + 1)
         ]
+        self._threads.append(threading.Thread(target=self._look_out, name="lookout", daemon=True))
 
     def start(self) -> None:
         self._listener = Listener(self._pipeline.sessions)
@@ -54,7 +58,7 @@ class DeliveryLoop:
     def stop(self, patience_seconds: float = STOP_PATIENCE_SECONDS) -> bool:
         """Begin nothing further, record what is in flight, give the rest back. True when that is done in time."""
         self._stopping.set()
-        self._calls.call()
+        self._calls.call_all()
         if self._listener is not None:
             self._listener.interrupt()
         give_up_at = time.monotonic() + patience_seconds
@@ -83,13 +87,13 @@ class DeliveryLoop:
         self._listener.close()
 
     def _look(self) -> bool:
-        """Release what is scheduled, plan a page, call the runners. True when there may be more to do at once."""
+        """Release what is scheduled, plan a page, call a runner. True when there may be more to do at once."""
         with transaction(self._pipeline.sessions) as session:
             has_released = schedule.release_due(session) > 0
             is_one_to_plan = plan.next_to_plan(session) is not None
-            is_a_batch_due = claim.next_due(session) is not None
+            open_lanes = self._open_lanes(session)
         self._outage.has_ended()
-        if is_a_batch_due:
+        if self._berths.have_room_for(open_lanes):
             self._calls.call()
         has_planned = is_one_to_plan and self._plan_a_page()
         if has_planned:
@@ -97,18 +101,20 @@ class DeliveryLoop:
         return has_released or has_planned
 
     def _seconds_to_wait(self) -> float:
-        if self._calls.waiting == 0:
-            return LOOK_EVERY_SECONDS  # nobody is there to run anything now
+        if self._berths.taken:
+            return LOOK_EVERY_SECONDS  # whoever ends a batch looks for the next one himself
         quiet_seconds = time.monotonic() - self._active_at
         return min(LOOK_EVERY_SECONDS, max(LOOK_AT_MOST_EVERY_SECONDS, quiet_seconds / 2))
 
     def _run_batches(self) -> None:
+        heard = self._calls.count
         while not self._stopping.is_set():
-            heard = self._calls.count
-            if self._guarded(self._run_a_batch):
-                self._active_at = time.monotonic()
-            elif not self._stopping.is_set():
-                self._calls.wait(heard)
+            self._calls.wait(heard)
+            has_run = True
+            while has_run and not self._stopping.is_set():
+                heard = self._calls.count
+                has_run = self._guarded(self._run_a_batch)
+                self._active_at = time.monotonic() if has_run else self._active_at
 
     def _guarded(self, step: Callable[[], bool]) -> bool:
         """Take a step of work, and tell whether there was something to do. An error is said, and never raised."""
@@ -140,11 +146,33 @@ class DeliveryLoop:
         return notification_id is not None
 
     def _run_a_batch(self) -> bool:
-        return run_next(self._pipeline, stop=self._stopping.is_set)
+        berth = None
+
+        def lease_one(session: Session) -> Lease | None:
+            nonlocal berth
+            open_lanes = self._open_lanes(session)
+            while (berth := self._berths.enter(open_lanes)) is not None:
+                lease = lease_next(session, berth.lane)
+                if lease is not None:
+                    if self._berths.have_room_for(open_lanes):
+                        self._calls.call()
+                    return lease
+                self._berths.leave(berth)
+                open_lanes.remove(berth)  # others have it all
+            return None
+
+        try:
+            return run_next(self._pipeline, lease_one, stop=self._stopping.is_set)
+        finally:
+            if berth is not None:
+                self._berths.leave(berth)
+
+    def _open_lanes(self, session: Session) -> list[lanes.OpenLane]:
+        return lanes.open_lanes(session, is_capped=self._pipeline.max_per_second is not None)
 
 
 class _Calls:
-    """How the lookout wakes the runners. One that looked while it was called looks again: see `heard`."""
+    """How runners are woken, one by one. Who looked while another was called looks again: see `heard`."""
 
     def __init__(self) -> None:
         self._called = threading.Condition()
@@ -152,6 +180,12 @@ class _Calls:
         self.waiting = 0
 
     def call(self) -> None:
+        """Wake one of those who wait."""
+        with self._called:
+            self.count += 1
+            self._called.notify()
+
+    def call_all(self) -> None:
         with self._called:
             self.count += 1
             self._called.notify_all()

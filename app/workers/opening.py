@@ -32,6 +32,7 @@ def open_pipeline(settings: Settings, policy: EndpointPolicy, *, connections: in
         ),
         Keyring(settings.secret_key.get_secret_value()),
         PublicUrls(settings.site_url, settings.asset_base_url),
+        max_per_second=settings.push_max_per_second,
     )
 
 

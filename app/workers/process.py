@@ -20,10 +20,11 @@ from app.observability.logging import configure_logging
 from app.observability.sentry import configure_sentry
 from app.settings import Settings
 from app.workers.ending import EndOfWork
-from app.workers.loop import RUNNERS, STOP_PATIENCE_SECONDS, DeliveryLoop
+from app.workers.loop import STOP_PATIENCE_SECONDS, DeliveryLoop
 from app.workers.opening import close_pipeline, endpoint_policy_of, open_pipeline
 
-CONNECTIONS = RUNNERS + 1  # and that of the lookout; one more, not the pool's, listens
+# And as many again for a while: a runner needs one for moments only, and waits. One more, not the pool's, listens.
+CONNECTIONS = 3
 # For what is still in flight when the patience is over: it is given up, and the rest given back.
 LAST_SECONDS = 3.0
 GARBAGE_THRESHOLD = 20_000  # objects

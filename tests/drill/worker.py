@@ -37,14 +37,14 @@ def main() -> int:
     if options.clock:
         shift_the_clock(options.clock)
 
-    from app.delivery import claim
+    from app.delivery import lease
     from app.observability.logging import configure_logging
     from app.settings import load_settings
     from app.workers import process
     from app.workers.ending import EndOfWork
 
     if options.lease is not None:
-        claim.LEASE = timedelta(seconds=options.lease)
+        lease.LEASE = timedelta(seconds=options.lease)
     settings = load_settings()
     configure_logging(settings)
     return process.run(settings, EndOfWork(input_descriptor=sys.stdin.fileno()))

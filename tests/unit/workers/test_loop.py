@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from app.db.session import create_sessions, database_now, transaction
-from app.delivery import claim, plan
+from app.delivery import lanes, plan
 from app.delivery.bell import Bell
 from app.delivery.run import Pipeline
 from app.keyring.service import Keyring
@@ -132,14 +132,14 @@ def test_once_the_key_can_be_opened_again_they_are_reached(pipeline, subscribe, 
 
 def test_it_goes_on_after_errors(pipeline, subscribe, monkeypatch):
     errors = [OperationalError("SELECT", {}, Exception("away")), RuntimeError("a mistake of ours")]
-    next_due = claim.next_due
+    open_lanes = lanes.open_lanes
 
-    def fail_first(session):
+    def fail_first(session, **options):
         if errors:
             raise errors.pop(0)
-        return next_due(session)
+        return open_lanes(session, **options)
 
-    monkeypatch.setattr(claim, "next_due", fail_first)
+    monkeypatch.setattr(lanes, "open_lanes", fail_first)
     monkeypatch.setattr(loop_module, "PAUSE_AFTER_ERROR_SECONDS", 0.01)
     [subscriber] = subscribe()
     loop = DeliveryLoop(pipeline)
@@ -154,18 +154,15 @@ def test_it_goes_on_after_errors(pipeline, subscribe, monkeypatch):
 
 def test_an_outage_is_said_once_and_so_is_its_end(pipeline, subscribe, monkeypatch):
     looks: list[None] = []
-    is_back = threading.Event()
-    next_due = claim.next_due
+    open_lanes = lanes.open_lanes
 
-    def fail_first(session):
+    def fail_first(session, **options):
         looks.append(None)
-        # For the lookout several times, and once for each runner: then they wait to be called.
-        if not is_back.is_set() and (len(looks) <= 12 or loop._calls.waiting < RUNNERS):
+        if len(looks) <= 12:
             raise OperationalError("SELECT", {}, Exception("away"))
-        is_back.set()
-        return next_due(session)
+        return open_lanes(session, **options)
 
-    monkeypatch.setattr(claim, "next_due", fail_first)
+    monkeypatch.setattr(lanes, "open_lanes", fail_first)
     monkeypatch.setattr(loop_module, "PAUSE_AFTER_ERROR_SECONDS", 0.01)
     [subscriber] = subscribe()
     loop = DeliveryLoop(pipeline)
@@ -222,18 +219,17 @@ def test_what_becomes_due_is_found_without_a_ring(pipeline, subscribe, monkeypat
     loop.stop()
 
 
-def test_batches_run_beside_each_other(pipeline, subscribe, monkeypatch):
-    monkeypatch.setattr(plan, "BATCH_SIZE", 1)
-    subscribers = subscribe(3)
+def test_batches_of_several_push_services_run_beside_each_other(pipeline, push_service, subscribe):
+    subscribers = [subscriber for host in push_service.hosts for subscriber in subscribe(host=host)]
     sender = HangingSender()
-    loop = DeliveryLoop(replace(pipeline, sender=sender), runners=3)
+    loop = DeliveryLoop(replace(pipeline, sender=sender))
     loop.start()
 
     send(pipeline, limits=NOTHING_INLINE)
-    until(lambda: in_flight(pipeline) == 3)
+    until(lambda: in_flight(pipeline) == len(subscribers))
     sender.answer.set()
 
-    until(lambda: [subscriber.log.status for subscriber in subscribers] == ["sent"] * 3)
+    until(lambda: all(subscriber.log.status == "sent" for subscriber in subscribers))
     loop.stop()
 
 

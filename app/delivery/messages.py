@@ -1,0 +1,44 @@
+"""The push messages of a claimed batch."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.delivery.claim import Work
+from app.delivery.payload import PublicUrls, payload_of, topic_of
+from app.keyring.service import Keyring
+from app.push.keys import VapidKey
+from app.push.message import PushMessage, Urgency
+
+
+def key_pairs_of(session: Session, keyring: Keyring, work: Work | None) -> dict[str, VapidKey]:
+    """Return the VAPID keys of a claimed batch by their id as text. Raises CannotUnseal."""
+    key_ids = {recipient.vapid_key_id for recipient in work.recipients} if work else ()
+    found = keyring.key_pairs(session, {UUID(key_id) for key_id in key_ids})
+    return {str(key_id): key_pair for key_id, key_pair in found.items()}
+
+
+def messages_of(
+    work: Work, urls: PublicUrls, key_pairs: Mapping[str, VapidKey], *, claimed_at: float
+) -> list[PushMessage]:
+    """Return what is to be posted in this turn. `claimed_at` is when it was claimed, by time.monotonic()."""
+    notification = work.notification
+    payload = payload_of(notification, urls)
+    urgency, topic, ttl_seconds = Urgency(notification.urgency), topic_of(notification), notification.ttl_seconds
+    recipients = work.recipients[: work.turn.messages]
+    return [
+        PushMessage(
+            endpoint=endpoint,
+            p256dh=p256dh,
+            auth=auth,
+            payload=payload,
+            vapid_key=key_pairs[vapid_key_id],
+            ttl_seconds=ttl_seconds,
+            urgency=urgency,
+            topic=topic,
+            expires_at=claimed_at + seconds_left,
+            ref=subscription_id,
+        )
+        for subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left in recipients
+    ]

@@ -1,0 +1,71 @@
+"""Who of a claimed batch is still to be sent to, and what becomes of the others: looked at once more."""
+
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.delivery import ledger
+from app.delivery.partitions import month_of
+from app.models import DeliveryStatus
+
+# By the month, not the moment: see ledger.py on statistics. It leaves only the index on batch_id to go by.
+_PENDING = text(
+    """
+    SELECT CAST(log.subscription_id AS text),
+           subscription.endpoint,
+           subscription.p256dh,
+           subscription.auth,
+           CAST(subscription.vapid_key_id AS text),
+           CAST(extract(epoch FROM log.deadline - now()) AS double precision),
+           CASE WHEN subscription.id IS NULL OR subscription.deleted_at IS NOT NULL THEN 'unsubscribed'
+                WHEN subscription.gone_at IS NOT NULL THEN 'gone'
+                WHEN NOT subscription.enabled THEN 'disabled'
+                WHEN log.deadline <= now() THEN 'deadline'
+           END
+    FROM push_delivery_logs AS log
+    LEFT JOIN push_subscriptions AS subscription ON subscription.id = log.subscription_id
+    WHERE log.planned_at >= :month_start AND log.planned_at < :month_end
+      AND log.batch_id = :batch_id
+      AND log.status = 'pending'
+    ORDER BY log.subscription_id
+    """
+)
+_STATUS_OF_REASON = {
+    "unsubscribed": DeliveryStatus.FAILED,
+    "gone": DeliveryStatus.EXPIRED,
+    "disabled": DeliveryStatus.FAILED,
+    "deadline": DeliveryStatus.EXPIRED,
+}
+
+
+class Recipient(NamedTuple):
+    """One pending delivery: where it goes, and how long it may still take. The keys are base64url.
+
+    The ids are text, as they only come from PostgreSQL and go back there. `vapid_key_id` is the subscription's own;
+    it can have changed since planning, and then differs from the batch's. `seconds_left` counts from the claim.
+    """
+
+    subscription_id: str
+    endpoint: str
+    p256dh: str
+    auth: str
+    vapid_key_id: str
+    seconds_left: float
+
+
+def recipients_of(
+    session: Session, batch_id: UUID, planned_at: datetime
+) -> tuple[list[Recipient], list[ledger.Entry]]:
+    """Return the batch's pending deliveries: those to be sent, and those settled by what has changed since."""
+    month_start, month_end = month_of(planned_at)
+    rows = session.execute(_PENDING, {"batch_id": batch_id, "month_start": month_start, "month_end": month_end})
+    recipients, settled = [], []
+    for subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left, reason in rows.all():
+        if reason is None:
+            recipients.append(Recipient(subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left))
+        else:
+            settled.append(ledger.Entry(subscription_id, _STATUS_OF_REASON[reason], reason))
+    return recipients, settled

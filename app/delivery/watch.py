@@ -1,0 +1,65 @@
+"""Watching a lane while a batch of it runs: pauses it when its push service wants that, and lets it go on."""
+
+import time
+from collections.abc import Sequence
+
+import structlog
+from sqlalchemy.orm import Session
+
+from app.delivery import service_states
+from app.delivery.claim import Work
+from app.delivery.pace import Condition, Pause, Tally, decide
+from app.delivery.traffic import Traffic
+from app.observability import metrics
+from app.push.outcome import Outcome
+
+SHORTEST_MEASURED_SECONDS = 0.1
+
+log = structlog.get_logger(__name__)
+
+
+class LaneWatch:
+    """One for each batch that runs. `write` is the last thing in a transaction, `committed` comes after it."""
+
+    def __init__(self, work: Work, traffic: Traffic) -> None:
+        self._lane = work.lane
+        self._condition = work.condition
+        self._traffic = traffic
+        self._began_at = time.monotonic()
+        self._answered = 0
+        self._tally = Tally()
+        self._pause: Pause | None = None
+        self._is_well_again = False
+
+    def write(self, session: Session, outcomes: Sequence[Outcome]) -> None:
+        """Note what these answers mean for the lane. For a healthy one that costs no statement."""
+        self._tally = tally = Tally.of(outcomes)
+        carried = Tally() if tally.accepted else self._traffic.carried(self._lane)
+        self._pause = decide(tally + carried, self._condition, rate=self._rate(tally))
+        self._is_well_again = False
+        if self._pause is not None:
+            service_states.pause(session, self._lane, self._pause)
+        elif self._condition.is_probe and tally.is_healthy:
+            self._is_well_again = service_states.recover(session, self._lane)
+
+    def committed(self) -> None:
+        """Tell this process, and the log, what was written."""
+        self._answered += self._tally.answered
+        host = self._lane.endpoint_host
+        if self._pause is None:
+            self._traffic.saw(self._lane, self._tally)
+        elif self._traffic.pause(self._lane, self._pause.seconds):
+            reason, service = self._pause.reason.value, metrics.service_label(host)
+            metrics.service_pauses.labels(service=service, reason=reason).inc()
+            log.warning(
+                "push service paused", service_host=host, reason=reason, seconds=round(self._pause.seconds, 1)
+            )
+        if self._is_well_again:
+            self._condition = Condition(0, self._condition.slowed_to)
+            self._traffic.resume(self._lane)
+            log.info("push service answers again", service_host=host)
+
+    def _rate(self, tally: Tally) -> float:
+        """Return how fast this process goes in the lane, in answers a second."""
+        seconds = max(SHORTEST_MEASURED_SECONDS, time.monotonic() - self._began_at)
+        return (self._answered + tally.answered) / seconds * max(1, self._traffic.batches_in(self._lane))
