@@ -4,17 +4,19 @@ What is scheduled waits; see schedule.py. Looking them up and cancelling them is
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db.session import PASSING_ERRORS, transaction
+from app.db.session import PASSING_ERRORS, SessionFactory, transaction
 from app.delivery import cancel as cancelling
 from app.delivery import targeting
+from app.delivery.bell import Bell
 from app.delivery.finish import is_everybody_tried
 from app.delivery.inline import InlineLimits, run_inline
+from app.delivery.payload import PublicUrls
 from app.delivery.run import Pipeline
 from app.errors import Conflict, NotFound, PreconditionFailed
 from app.models import DeliveryLog, DeliveryStatus, Notification, NotificationState
@@ -90,32 +92,99 @@ def send(
 ) -> Sent | Replay:
     """Store the notification, then send it: all of it here when the audience is small and there is time.
 
-    Raises PayloadTooLarge, ScheduledTooFarAhead and GaveUp, with nothing stored; KeyReused and KeyInUse. Once it is
-    stored, it is accepted: whatever happens then, the workers finish it.
+    Raises as `enqueue` does. Once it is stored, it is accepted: whatever happens then, the workers finish it.
     """
+    stored = _store(
+        *(pipeline.sessions, pipeline.urls, request),
+        tenant_id=tenant_id,
+        default_ttl_seconds=default_ttl_seconds,
+        inline=None if options.is_async else limits,
+        options=options,
+    )
+    if isinstance(stored, Replay):
+        return stored
+    is_complete = stored.is_inline and run_inline(pipeline, stored.notification.id, limits)
+    if stored.is_due and not is_complete:
+        pipeline.bell.ring()
+    return _outcome(pipeline, stored, is_complete=is_complete) if stored.is_inline else stored.accepted
+
+
+def enqueue(
+    sessions: SessionFactory,
+    urls: PublicUrls,
+    request: SendRequest | BroadcastRequest,
+    *,
+    tenant_id: UUID,
+    default_ttl_seconds: int,
+    options: SendOptions = SendOptions(),
+) -> Sent | Replay:
+    """Store the notification for the workers, whatever its size.
+
+    Raises PayloadTooLarge, ScheduledTooFarAhead and GaveUp, with nothing stored; KeyReused and KeyInUse.
+    """
+    stored = _store(
+        *(sessions, urls, request),
+        tenant_id=tenant_id,
+        default_ttl_seconds=default_ttl_seconds,
+        inline=None,
+        options=options,
+    )
+    if isinstance(stored, Replay):
+        return stored
+    if stored.is_due:
+        Bell(sessions).ring()
+    return stored.accepted
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A notification that is stored, with its key; `is_inline`: its request plans and runs it."""
+
+    notification: Notification
+    key: Key | None
+    is_inline: bool
+
+    @property
+    def is_due(self) -> bool:
+        return self.notification.state == NotificationState.PLANNING
+
+    @property
+    def accepted(self) -> Sent:
+        return Sent(self.notification, {}, None, is_complete=False)
+
+
+def _store(
+    sessions: SessionFactory,
+    urls: PublicUrls,
+    request: SendRequest | BroadcastRequest,
+    *,
+    tenant_id: UUID,
+    default_ttl_seconds: int,
+    inline: InlineLimits | None,
+    options: SendOptions,
+) -> _Stored | Replay:
     key = Key.of(tenant_id, options.idempotency_key, request) if options.idempotency_key else None
-    with transaction(pipeline.sessions) as session:
+    with transaction(sessions) as session:
         if key and (earlier := idempotency.find(session, key)):
             return _replay(session, tenant_id, earlier)
         notification = new_notification(request, tenant_id, _now(session), default_ttl_seconds)
         notification.idempotency_key = options.idempotency_key
-        refuse_too_large(notification, pipeline.urls)
-        is_due = notification.state == NotificationState.PLANNING
-        is_inline = is_due and not (
-            options.is_async or targeting.is_larger_than(session, notification, limits.max_recipients)
+        refuse_too_large(notification, urls)
+        is_inline = (
+            inline is not None
+            and notification.state == NotificationState.PLANNING
+            and not targeting.is_larger_than(session, notification, inline.max_recipients)
         )
+        answered_within = inline.hold_back if inline is not None else timedelta(0)
         if is_inline:
-            notification.plan_after = notification.accepted_at + limits.hold_back
-        accepted = Sent(notification, {}, None, is_complete=False)
+            notification.plan_after = notification.accepted_at + answered_within
+        stored = _Stored(notification, key, is_inline)
         _refuse_if_given_up(session, options.give_up_at)
         session.add(notification)
         if key:
-            answer = None if is_inline else accepted.answer
-            idempotency.store(session, key, notification.id, answer=answer, answered_within=limits.hold_back)
-    is_complete = is_inline and run_inline(pipeline, notification.id, limits)
-    if is_due and not is_complete:
-        pipeline.bell.ring()
-    return _outcome(pipeline, accepted, key, is_complete=is_complete) if is_inline else accepted
+            answer = None if is_inline else stored.accepted.answer
+            idempotency.store(session, key, notification.id, answer=answer, answered_within=answered_within)
+    return stored
 
 
 def _replay(session: Session, tenant_id: UUID, earlier: Earlier) -> Replay:
@@ -125,15 +194,15 @@ def _replay(session: Session, tenant_id: UUID, earlier: Earlier) -> Replay:
     return Replay(look_up(session, tenant_id, earlier.notification_id, is_complete=is_complete).answer)
 
 
-def _outcome(pipeline: Pipeline, accepted: Sent, key: Key | None, *, is_complete: bool) -> Sent:
-    notification = accepted.notification
+def _outcome(pipeline: Pipeline, stored: _Stored, *, is_complete: bool) -> Sent:
+    notification, key = stored.notification, stored.key
     try:
         with transaction(pipeline.sessions) as session:
             found = look_up(session, notification.tenant_id, notification.id, is_complete=is_complete)
             if key is not None:
                 idempotency.remember(session, key, notification.id, found.answer)
     except PASSING_ERRORS:
-        return accepted
+        return stored.accepted
     return found
 
 
