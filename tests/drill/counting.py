@@ -68,9 +68,10 @@ class Tally:
     messages: int = 0  # accepted by the push service
     repeats: int = 0  # of them, those after the first for the same endpoint
     may_repeat: int = 0  # claimed and not recorded when somebody died
+    untold: int = 0  # accepted, but the answer may have been lost with its connection
     lost: list[str] = field(default_factory=list)  # sent, says the ledger; nothing came
     unrecorded: list[str] = field(default_factory=list)  # something came; not sent, says the ledger
-    unexplained: list[str] = field(default_factory=list)  # came more often than deaths can explain
+    unexplained: list[str] = field(default_factory=list)  # came more often than deaths and lost answers can explain
     after_the_end: list[str] = field(default_factory=list)  # came again after its row was final
     strangers: list[str] = field(default_factory=list)  # something came, and there is no row
 
@@ -87,7 +88,7 @@ class Tally:
     def __str__(self) -> str:
         return (
             f"{self.by_status['sent']:,} sent, {self.messages:,} came: lost {len(self.lost)}, "
-            f"repeats {self.repeats} of {self.may_repeat:,} in flight"
+            f"repeats {self.repeats:,} of {self.may_repeat + self.untold:,} in flight"
         )
 
 
@@ -120,11 +121,12 @@ def count(result: Tally, row: Row[Any], arrival: Arrival, may_repeat: int) -> No
     result.messages += arrival.accepted
     result.repeats += repeats
     result.may_repeat += may_repeat
+    result.untold += arrival.untold
     if row.status == "sent" and not arrival.accepted:
         result.lost.append(row.endpoint)
     if row.status != "sent" and arrival.accepted:
         result.unrecorded.append(row.endpoint)
-    if repeats > may_repeat:
+    if repeats > may_repeat + arrival.untold:
         result.unexplained.append(row.endpoint)
     if row.status == "sent" and arrival.last_accepted_at > _unix(row.sent_at):
         result.after_the_end.append(row.endpoint)

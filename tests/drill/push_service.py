@@ -1,11 +1,12 @@
 """The push services of a drill: a sink in a process of its own, which counts what comes for each endpoint.
 
-It has two names, and to a sender each is a push service by itself.
+It has three names, and to a sender each is a push service by itself.
 """
 
 import ssl
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,26 @@ import httpx
 
 from app.simulator import Serving
 from tests.support.sinks import HOST, sink_process
+from tests.support.waiting import until
 
-SECOND_HOST = "localhost"  # to a sender another push service
+SECOND_HOST = "localhost"  # a name that has to be looked up
+THIRD_HOST = "127.0.0.2" if sys.platform == "linux" else "::1"  # macOS has no other address of IPv4
 TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What came for one endpoint of one notification. Times are Unix time, of this machine."""
+    """What came for one endpoint of one notification. Times are Unix time, of this machine.
+
+    `untold`: of those accepted, as many as the sender may not have heard of, for its connection was cut.
+    """
 
     accepted: int
     last_accepted_at: float
     posts: int
     shortest_ttl: int | None
     longest_ttl: int | None
+    untold: int = 0
 
 
 class PushService:
@@ -39,10 +46,13 @@ class PushService:
         self.url = serving.url
         self.ca_file = serving.ca_file
         self.second_url = serving.url.replace(HOST, SECOND_HOST)
-        trust = ssl.create_default_context(cafile=serving.ca_file)
+        self.third_url = serving.url.replace(HOST, f"[{THIRD_HOST}]" if ":" in THIRD_HOST else THIRD_HOST)
+        # Whatever certificate it was told to show: this is not how senders meet it.
+        blind = ssl.create_default_context()
+        blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
         # A sink understands its control API over HTTP/1.1 only.
         self._http = httpx.Client(
-            base_url=serving.control_url, verify=trust, trust_env=False, timeout=TIMEOUT_SECONDS
+            base_url=serving.control_url, verify=blind, trust_env=False, timeout=TIMEOUT_SECONDS
         )
 
     @property
@@ -69,9 +79,25 @@ class PushService:
                 each["posts"],
                 each["shortest_ttl"],
                 each["longest_ttl"],
+                each["untold"],
             )
             for each in self._ask(f"/arrivals?topic={topic}")["arrivals"]
         }
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """All that the sink counts, as its control API says it."""
+        return self._ask("/counts")
+
+    def presents_certificate(self, kind: str) -> None:
+        """Show another certificate, such as "expired", from now on; every connection there is gets cut."""
+        self._http.post("/certificate", json={"kind": kind}).raise_for_status()
+        until(lambda: self._certificate() == kind, f"the certificate shown is {kind}")
+
+    def _certificate(self) -> str | None:
+        with suppress(httpx.TransportError):  # it is just changing
+            return str(self._ask("/certificate")["kind"])
+        return None
 
     def misbehaves(self, **fault: Any) -> None:
         """Add a fault; its members are those of the control API."""
@@ -93,5 +119,5 @@ class PushService:
 @contextmanager
 def running_push_service(ca_dir: Path) -> Iterator[PushService]:
     """Run a sink for the length of a `with`."""
-    with sink_process(ca_dir, checks="endpoints", more_hosts=(SECOND_HOST,)) as serving:
+    with sink_process(ca_dir, checks="endpoints", more_hosts=(SECOND_HOST, THIRD_HOST)) as serving:
         yield PushService(serving)

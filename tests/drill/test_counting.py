@@ -42,6 +42,8 @@ def delivery(status: str) -> Any:
         ("sent", NEVER, 0, {"lost": 1}),
         ("sent", NEVER, 1, {"lost": 1}),
         ("sent", TWICE, 0, {"unexplained": 1}),
+        ("sent", replace(TWICE, untold=1), 0, {}),
+        ("sent", replace(TWICE, accepted=3, untold=1), 0, {"unexplained": 1}),
         ("sent", replace(ONCE, last_accepted_at=AFTER), 1, {"after_the_end": 1}),
         ("failed", NEVER, 0, {}),
         ("failed", ONCE, 0, {"unrecorded": 1}),

@@ -1,19 +1,27 @@
-"""A worker process with ways of its own: a clock that is wrong, a lease that is short.
+"""A worker process with ways of its own: clocks that are wrong or jump, a short lease, look-ups that fail.
 
-Run: python -m tests.drill.worker [--clock SECONDS] [--lease SECONDS]. It reads its settings from the environment
-and ends as every worker does: at SIGTERM, or when its standard input ends.
+Run: python -m tests.drill.worker [--clock SECONDS] [--jump SECONDS] [--lease SECONDS] [--failing-name NAME
+--failing-while FILE]. It reads its settings from the environment and ends as every worker does: at SIGTERM, or when
+its standard input ends. At SIGUSR1 all its clocks jump ahead, at SIGUSR2 back.
 """
 
 import argparse
 import datetime as datetime_module
+import signal
+import socket
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+_jumped_seconds = 0.0
 
 
 def shift_the_clock(seconds: float) -> None:
     """Let this process believe that it is so much later. Before anything is imported that may keep a clock."""
     right_time, right_time_ns = time.time, time.time_ns
+    right_monotonic, right_monotonic_ns = time.monotonic, time.monotonic_ns
 
     class ShiftedDatetime(datetime_module.datetime):
         @classmethod
@@ -24,18 +32,50 @@ def shift_the_clock(seconds: float) -> None:
         def utcnow(cls) -> "ShiftedDatetime":
             return cls.now(datetime_module.UTC).replace(tzinfo=None)
 
-    time.time = lambda: right_time() + seconds
-    time.time_ns = lambda: right_time_ns() + int(seconds * 1e9)
+    time.time = lambda: right_time() + seconds + _jumped_seconds
+    time.time_ns = lambda: right_time_ns() + int((seconds + _jumped_seconds) * 1e9)
+    time.monotonic = lambda: right_monotonic() + _jumped_seconds
+    time.monotonic_ns = lambda: right_monotonic_ns() + int(_jumped_seconds * 1e9)
     datetime_module.datetime = ShiftedDatetime  # type: ignore[misc]
+
+
+def jump_when_told(seconds: float) -> None:
+    """Let all clocks jump, the monotonic one too, as a machine's may that was moved while it ran."""
+
+    def jump(number: int, _frame: Any) -> None:
+        global _jumped_seconds  # noqa: PLW0603 - the process's clocks are one
+        _jumped_seconds += seconds if number == signal.SIGUSR1 else -seconds
+
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, jump)
+
+
+def fail_to_look_up(name: str, failing: Path) -> None:
+    """Let the look-up of a name fail for as long as there is such a file."""
+    right_look_up = socket.getaddrinfo
+
+    def look_up(host: Any, *arguments: Any, **options: Any) -> Any:
+        if host == name and failing.exists():
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return right_look_up(host, *arguments, **options)
+
+    socket.getaddrinfo = look_up
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clock", type=float, default=0.0, help="seconds that this process is ahead")
     parser.add_argument("--lease", type=float, default=None, help="seconds that a lease lasts")
+    parser.add_argument("--jump", type=float, default=0.0, help="seconds that its clocks jump")
+    parser.add_argument("--failing-name", default="", help="a name that cannot be looked up ...")
+    parser.add_argument("--failing-while", type=Path, default=None, help="... while there is this file")
     options = parser.parse_args()
-    if options.clock:
+    if options.clock or options.jump:
         shift_the_clock(options.clock)
+    if options.jump:
+        jump_when_told(options.jump)
+    if options.failing_while:
+        fail_to_look_up(options.failing_name, options.failing_while)
 
     from app.delivery import lease
     from app.observability.logging import configure_logging
