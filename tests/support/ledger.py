@@ -173,6 +173,7 @@ def _add_batch(
         size=len(statuses),
         state=BatchState.READY if is_open else BatchState.CLOSED,
         not_before=planned_at,
+        claimed_at=None if set(statuses) == {DeliveryStatus.PENDING} else planned_at,
         closed_at=None if is_open else planned_at,
     )
     session.add(batch)
