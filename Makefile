@@ -33,9 +33,8 @@ demo: $(INSTALLED) ## Watch a hundred simulated browsers get notifications, offl
 drill: $(INSTALLED) ## Kill it, stop its database, set its clocks wrong: nobody may be lost (10 to 15 minutes)
 	@$(BIN)/python -m pytest tests/drill -q
 
-bench: $(INSTALLED) ## Measure deliveries beside peers in the same run (loopback only)
-	@$(BIN)/python -m tests.benchmark.sender
-	@exec $(BIN)/python -W ignore -m tests.benchmark.pipeline
+bench: $(INSTALLED) ## Measure deliveries beside peers in the same run, ten minutes (loopback only)
+	@exec $(BIN)/python -W ignore -m tests.benchmark
 
 clean: ## Remove the virtual environment and caches; .data/ stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

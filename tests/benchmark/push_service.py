@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import psutil
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from app.push.keys import encode_base64url
 from app.simulator import Serving
+from tests.benchmark import distant
 from tests.support.sinks import sink_process
 
 SUBJECT = "mailto:push@example.com"
@@ -43,14 +43,15 @@ class Sink:
         assert serving.ca_file is not None
         self.url = serving.url
         self.ca_file = serving.ca_file
-        self._control_url = serving.control_url
+        self._counts_url = f"{serving.control_url}/counts"
         self._process = psutil.Process(pid)
         self._trust = ssl.create_default_context(cafile=serving.ca_file)
 
     @property
     def accepted(self) -> int:
         """How many messages it has accepted since it runs."""
-        return int(self._call("GET", "counts")["accepted"])
+        with urlopen(self._counts_url, context=self._trust, timeout=TIMEOUT_SECONDS) as answer:
+            return int(json.load(answer)["accepted"])
 
     @contextmanager
     def busy(self) -> Iterator[list[float]]:
@@ -60,34 +61,20 @@ class Sink:
         yield share
         share.append((self._cpu_seconds() - cpu) / (time.perf_counter() - wall))
 
-    @contextmanager
-    def further_away(self, seconds: float) -> Iterator[None]:
-        """Let every answer take so much longer during the block."""
-        self._call("POST", "faults", {"action": "delay", "delay_seconds": seconds})
-        try:
-            yield
-        finally:
-            self._call("DELETE", "faults")
-
     def _cpu_seconds(self) -> float:
         times = self._process.cpu_times()
         return float(times.user + times.system)
 
-    def _call(self, method: str, path: str, order: dict[str, Any] | None = None) -> dict[str, Any]:
-        body = None if order is None else json.dumps(order).encode()
-        request = Request(f"{self._control_url}/{path}", data=body, method=method)
-        with urlopen(request, context=self._trust, timeout=TIMEOUT_SECONDS) as answer:
-            told: dict[str, Any] = json.load(answer)
-        return told
-
 
 @contextmanager
-def sink(ca_dir: Path) -> Iterator[Sink]:
+def sink(ca_dir: Path, *, seconds_away: float = 0.0) -> Iterator[Sink]:
     """Run a sink for the block, on the last core where cores can be chosen."""
     with ExitStack() as stack:
         others = set(multiprocessing.active_children())
         with on_core(-1):
-            serving = stack.enter_context(sink_process(ca_dir, checks="none"))
+            serving = stack.enter_context(
+                sink_process(ca_dir, by=distant.serve, checks="none", seconds_away=seconds_away)
+            )
         [process] = set(multiprocessing.active_children()) - others
         assert process.pid is not None
         yield Sink(serving, process.pid)

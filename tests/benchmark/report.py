@@ -59,7 +59,8 @@ def cost_table(title: str, rows: Iterable[Row], *, of: str, ecdh_us: float, pack
         for row in rows
     ]
     columns = (of, "deliveries/s", "CPU µs each", "in ECDHs")
-    return table(title, columns, cells, notes=[*versions(packages), f"one ECDH: {ecdh_us:.0f} µs"])
+    notes = [*versions(packages), *filter(None, [node_peers.versions()]), f"one ECDH: {ecdh_us:.0f} µs"]
+    return table(title, columns, cells, notes=notes)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, notes: Iterable[str] = ()) -> Table:
@@ -77,9 +78,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, 
 
 
 def versions(packages: Iterable[str]) -> list[str]:
-    """Return the versions of Python, of these packages, and of what runs on node where that is."""
-    python = [f"Python {platform.python_version()}", *(f"{package} {version(package)}" for package in packages)]
-    return [*python, *filter(None, [node_peers.versions()])]
+    """Return the versions of Python and of these packages."""
+    return [f"Python {platform.python_version()}", *(f"{package} {version(package)}" for package in packages)]
 
 
 def parser(description: str, **defaults: int) -> argparse.ArgumentParser:

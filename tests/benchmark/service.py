@@ -27,7 +27,7 @@ from app.models import DEFAULT_TENANT_ID, DeliveryStatus
 from app.workers.cores import default_worker_count
 from tests.benchmark.push_service import Sink, Subscriber
 from tests.benchmark.usage import Processes, Used, postmaster_of
-from tests.support.api import SERVICE_HEADERS, launch, wait_until_it_answers
+from tests.support.api import SERVICE_HEADERS, LiveServer, launch, wait_until_it_answers
 from tests.support.databases import StoppablePostgres, create_database, dispose
 from tests.support.ports import free_port
 from tests.support.waiting import until
@@ -37,6 +37,7 @@ CONTENT = {"title": "New Blog Post", "body": "Check out the latest article", "ur
 DEADLINE_SECONDS = 120.0
 SLOWEST_RATE = 250  # deliveries a second: a broadcast that is slower still has failed
 LOOK_EVERY_SECONDS = 0.1
+SAID_CHARACTERS = 3000
 COLUMNS = "id, tenant_id, endpoint, endpoint_hash, endpoint_host, p256dh, auth, vapid_key_id, created_at"
 LISTENERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = %s"
 
@@ -64,14 +65,19 @@ class Broadcast:
 class Service:
     """A running service with nobody subscribed yet."""
 
-    def __init__(self, url: str, database_url: str, api_pid: int, supervisor_pid: int | None) -> None:
-        self.url = url
-        self._http = httpx.Client(base_url=url, headers=dict(SERVICE_HEADERS), trust_env=False, timeout=30)
+    def __init__(self, database_url: str, server: LiveServer, workers: LiveServer | None) -> None:
+        self.url = server.url
+        self._servers = [server] if workers is None else [server, workers]
+        self._http = httpx.Client(base_url=self.url, headers=dict(SERVICE_HEADERS), trust_env=False, timeout=30)
         self._database_url = database_url
         self._database = psycopg2.connect(database_url)
         self._database.autocommit = True
         postmaster_pid = postmaster_of(lambda statement: str(self._ask(statement)[0]))
-        self._processes = Processes(api_pid, supervisor_pid=supervisor_pid, postmaster_pid=postmaster_pid)
+        self._processes = Processes(
+            server.process.pid,
+            supervisor_pid=None if workers is None else workers.process.pid,
+            postmaster_pid=postmaster_pid,
+        )
 
     def close(self) -> None:
         self._http.close()
@@ -104,7 +110,8 @@ class Service:
         peak_bytes = 0
         while not self._is_finished(notification_id):
             if time.monotonic() > give_up_at:
-                raise TimeoutError(f"a broadcast to {audience} is not sent within {give_up_at - began:.0f} s")
+                said = "\n".join(server.output()[-SAID_CHARACTERS:] for server in self._servers)
+                raise TimeoutError(f"not sent to all {audience} within {give_up_at - began:.0f} s; logs:\n{said}")
             peak_bytes = max(peak_bytes, self._processes.largest_worker_bytes())
             told()
             time.sleep(LOOK_EVERY_SECONDS)
@@ -166,15 +173,13 @@ def running_service(sink: Sink, *, worker_processes: int | None = None, **variab
         server = launch(SERVE, {**own, "WORKER_MODE": "external" if worker_processes else "embedded"}, data_dir)
         stack.callback(server.stop)
         wait_until_it_answers(server)
-        supervisor_pid = None
+        workers = None
         if worker_processes:
             command = ["app.cli", "worker", "--processes", str(worker_processes)]
             directory = data_dir / "workers"
             directory.mkdir()
             workers = launch(command, {**own, "WORKER_METRICS_PORT": str(free_port())}, directory)
             stack.callback(workers.stop)
-            supervisor_pid = workers.process.pid
-        service = Service(server.url, url, server.process.pid, supervisor_pid)
-        stack.enter_context(closing(service))
+        service = stack.enter_context(closing(Service(url, server, workers)))
         service.wait_for_workers(worker_processes or default_worker_count())
         yield service
