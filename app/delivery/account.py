@@ -24,6 +24,7 @@ class Rule(StrEnum):
     PENDING_HAS_OPEN_BATCH = "pending_has_open_batch"
     BATCH_IS_ITS_OWN = "batch_is_its_own"
     BATCH_FINDS_ITS_ROWS = "batch_finds_its_rows"
+    BATCH_COUNTS_ITS_ROWS = "batch_counts_its_rows"
     FINISHED = "finished_is_finished"
     REASON = "final_has_reason"
     NO_STRAYS = "no_strays"
@@ -41,7 +42,8 @@ class Finding:
 class Facts:
     """One notification, its rows and its batches, as they are in one snapshot.
 
-    The counts are of rows unless named otherwise; `by_status` are the frozen ones when retention froze them.
+    The counts are of rows unless named otherwise; `by_status` are the frozen ones when retention froze them. A
+    counted batch is a closed one with counts of its own.
     """
 
     notification_id: UUID
@@ -59,6 +61,9 @@ class Facts:
     final_without_reason: int
     open_batches: int
     misdated_batches: int
+    miscounted_batches: int
+    counted_by_batches: int
+    rows_of_counted_batches: int
 
     @property
     def pending(self) -> int:
@@ -111,6 +116,18 @@ def _about_the_batches(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             Rule.BATCH_FINDS_ITS_ROWS,
             f"{facts.misdated_batches:,} open batches have another planned_at: they will not find their rows",
+        )
+    if facts.miscounted_batches:
+        yield Finding(
+            Rule.BATCH_COUNTS_ITS_ROWS,
+            f"{facts.miscounted_batches:,} closed batches have other counts than their rows",
+        )
+    # Retention drops the rows, and freezes the counts first.
+    elif facts.rows and facts.counted_by_batches != facts.rows_of_counted_batches:
+        yield Finding(
+            Rule.BATCH_COUNTS_ITS_ROWS,
+            f"closed batches have counted {facts.counted_by_batches:,}, but"
+            f" {facts.rows_of_counted_batches:,} deliveries are in them",
         )
 
 

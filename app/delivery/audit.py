@@ -50,7 +50,14 @@ _FACTS = text(
                coalesce(sum(part.pending) FILTER (WHERE batch.state = 'closed'), 0)::bigint
                    AS pending_in_closed_batch,
                coalesce(sum(part.rows) FILTER (WHERE batch.notification_id <> notification.id), 0)::bigint
-                   AS in_anothers_batch
+                   AS in_anothers_batch,
+               coalesce(sum(part.rows) FILTER (WHERE batch.sent_count IS NOT NULL), 0)::bigint
+                   AS rows_of_counted_batches,
+               count(*) FILTER (
+                   WHERE batch.sent_count IS NOT NULL
+                     AND (batch.sent_count, batch.delivered_count, batch.failed_count, batch.expired_count)
+                      IS DISTINCT FROM (part.sent, part.delivered, part.failed, part.expired)
+               ) AS miscounted_batches
         FROM (
             SELECT batch_id,
                    count(*) AS rows,
@@ -67,9 +74,12 @@ _FACTS = text(
         LEFT JOIN push_delivery_batches AS batch ON batch.id = part.batch_id
     ) AS ledger
     CROSS JOIN LATERAL (
-        SELECT count(*) AS open_batches,
-               count(*) FILTER (WHERE planned_at <> notification.accepted_at) AS misdated_batches
-        FROM push_delivery_batches WHERE notification_id = notification.id AND state <> 'closed'
+        SELECT count(*) FILTER (WHERE state <> 'closed') AS open_batches,
+               count(*) FILTER (WHERE state <> 'closed' AND planned_at <> notification.accepted_at)
+                   AS misdated_batches,
+               coalesce(sum(sent_count + delivered_count + failed_count + expired_count), 0)::bigint
+                   AS counted_by_batches
+        FROM push_delivery_batches WHERE notification_id = notification.id
     ) AS open
     WHERE notification.id = ANY(CAST(:ids AS uuid[]))
     ORDER BY notification.id DESC
@@ -223,6 +233,9 @@ def _facts(row: Row[Any]) -> Facts:
         final_without_reason=row.final_without_reason,
         open_batches=row.open_batches,
         misdated_batches=row.misdated_batches,
+        miscounted_batches=row.miscounted_batches,
+        counted_by_batches=row.counted_by_batches,
+        rows_of_counted_batches=row.rows_of_counted_batches,
     )
 
 

@@ -16,8 +16,8 @@ _SETTLED_STATUSES = tuple(status for status in DeliveryStatus if status is not D
 
 # A closed batch has counts of its own. What is to be counted by rows are those that somebody has had and that are
 # open, a few for each worker, and those that an earlier version closed; the rest is pending as a whole. Rows are
-# found by ix_push_delivery_logs_batch_id, and nothing else is said of them: told the month as well, PostgreSQL reads
-# all that the month has.
+# found by ix_push_delivery_logs_batch_id, and nothing else is said of them: told the month as well, PostgreSQL
+# reads all that the month has.
 _SETTLED = text(
     """
     SELECT notification.id, notification.planned_count,

@@ -1,16 +1,20 @@
 """Refreshes the gauges about the database: one process of the service does it, and none while being scraped."""
 
 import time
+from collections import Counter
 from datetime import timedelta
+from itertools import product
 
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.db.session import SessionFactory, transaction
-from app.models import BatchState, DeliveryBatch, Notification, NotificationState, Subscription
+from app.delivery.pace import PauseReason
+from app.models import BatchState, DeliveryBatch, Notification, NotificationState, ServiceState, Subscription
 from app.models.subscription import IS_ACTIVE
 from app.observability import metrics
+from app.push.endpoint import PushServiceKind
 from app.workers.leader import Leader
 
 INTERVAL_SECONDS = 15
@@ -60,6 +64,7 @@ class DatabaseGauges:
             session.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
             _measure_queue(session)
             _count_notifications(session)
+            _count_pauses(session)
         if time.monotonic() >= self._count_again_at:
             self._count_subscriptions(sessions)
         metrics.database_gauges_refreshed.set_to_current_time()
@@ -102,3 +107,13 @@ def _count_notifications(session: Session) -> None:
     counts = {row.state: row[1] for row in found}
     for state in _UNFINISHED:
         metrics.unfinished_notifications.labels(state=state.value).set(counts.get(state, 0))
+
+
+def _count_pauses(session: Session) -> None:
+    """There is a row for each lane that ever had to wait: few, so they are simply read."""
+    found = session.execute(
+        select(ServiceState.endpoint_host, ServiceState.reason).where(ServiceState.paused_until > func.now())
+    )
+    paused = Counter((metrics.service_label(host), reason) for host, reason in found)
+    for service, reason in product(PushServiceKind, PauseReason):
+        metrics.services_paused.labels(service=service.value, reason=reason.value).set(paused[service, reason])

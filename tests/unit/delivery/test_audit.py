@@ -133,6 +133,38 @@ def test_rows_in_the_batch_of_another_notification_are_found(sessions):
     assert [finding.rule for finding in account.findings] == [Rule.BATCH_IS_ITS_OWN]
 
 
+BATCH_COUNTS = {
+    "other counts": "sent_count = 4, delivered_count = 0, failed_count = 2, expired_count = 0",
+    "one status for another": "sent_count = 1, delivered_count = 0, failed_count = 5, expired_count = 0",
+}
+
+
+@pytest.mark.parametrize("counts", BATCH_COUNTS.values(), ids=BATCH_COUNTS.keys())
+def test_a_batch_that_was_closed_with_other_counts_than_its_rows_is_found(sessions, counts):
+    add(sessions, FINISHED)
+    break_it(sessions, BATCH + "sent_count = 5, delivered_count = 0, failed_count = 1, expired_count = 0")
+    before = examine(sessions)
+
+    break_it(sessions, BATCH + counts)
+
+    assert before.adds_up
+    assert rules(examine(sessions)) == {Rule.BATCH_COUNTS_ITS_ROWS}
+
+
+def test_a_batch_with_counts_that_has_lost_its_rows_to_another_is_found(sessions):
+    add(sessions, FINISHED)
+    break_it(
+        sessions,
+        "WITH other AS (INSERT INTO push_delivery_batches (id, tenant_id, notification_id, planned_at,"
+        " endpoint_host, vapid_key_id, size, state, not_before, sent_count, delivered_count, failed_count,"
+        " expired_count) SELECT gen_random_uuid(), tenant_id, notification_id, planned_at, endpoint_host,"
+        " vapid_key_id, size, 'closed', now(), 5, 0, 1, 0 FROM push_delivery_batches RETURNING id)"
+        " SELECT * FROM other",
+    )
+
+    assert rules(examine(sessions)) == {Rule.BATCH_COUNTS_ITS_ROWS}
+
+
 @pytest.mark.parametrize("state", ["ready", "leased"])
 def test_a_finished_notification_with_an_open_batch_is_found(sessions, state):
     add(sessions, FINISHED)
