@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from app import simulator
 from app.cli_drain import drain
 from app.cli_ledger import ledger
+from app.cli_send import broadcast, send
 from app.db.embedded import EmbeddedPostgresUnavailable
 from app.db.session import database_url_of
 from app.demo import showcase
@@ -27,8 +28,8 @@ PROJECT_ROOT = Path(__file__).parents[1]
 GRACEFUL_SHUTDOWN_SECONDS = 30
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
-cli.command()(drain)
-cli.command()(ledger)
+for each in (send, broadcast, drain, ledger):
+    cli.command()(each)
 
 
 @cli.command()

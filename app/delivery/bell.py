@@ -14,6 +14,7 @@ import structlog
 from psycopg2 import Error as DriverError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from app.db.session import SessionFactory, engine_of
 
@@ -22,6 +23,9 @@ RECONNECT_AFTER_SECONDS = 5.0
 
 _NOTIFY = text(f"NOTIFY {CHANNEL}")
 _LISTEN = text(f"LISTEN {CHANNEL}")
+_IS_ANYBODY_LISTENING = text(
+    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query = :listen)"
+)
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +43,14 @@ class Bell:
                 connection.execute(_NOTIFY)
         except SQLAlchemyError as error:
             log.warning("workers not rung; they look for themselves", error=type(error).__name__)
+
+
+def is_anybody_listening(session: Session) -> bool:
+    """Return whether a worker seems to run.
+
+    Behind a pooler that passes no notifications on, none seems to; nor one that logs in as another database user.
+    """
+    return session.execute(_IS_ANYBODY_LISTENING, {"listen": _LISTEN.text}).scalar_one() is True
 
 
 class Listener:

@@ -30,6 +30,12 @@ def is_active() -> ColumnElement[bool]:
     return and_(Subscription.enabled, Subscription.deleted_at.is_(None), Subscription.gone_at.is_(None))
 
 
+def size_of_audience(session: Session, notification: Notification) -> int:
+    """Return how many the notification would reach now. Reads them all: for people who wait for it."""
+    members = select(func.count()).select_from(Subscription).where(audience_of(notification))
+    return session.scalars(members).one()
+
+
 def is_larger_than(session: Session, notification: Notification, limit: int) -> bool:
     """Return whether the audience has more than `limit` members, or takes too long to count."""
     some = select(Subscription.id).where(audience_of(notification)).limit(limit + 1).subquery()

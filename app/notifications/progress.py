@@ -1,16 +1,17 @@
 """Progress: how far notifications have come, how fast they go, and how long they may still take."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.db.arrays import plain_array
-from app.models import Notification, NotificationState
+from app.models import DeliveryLog, DeliveryStatus, Notification, NotificationState
 from app.notifications import repository, schemas
 
 WINDOW = timedelta(seconds=10)
@@ -94,6 +95,25 @@ def progress_of(session: Session, notifications: Sequence[Notification]) -> dict
     counts = repository.counts_of(session, notifications)
     rates = _rates(session, [each.id for each in notifications if _is_running(each)])
     return {each.id: _progress(each, counts[each.id], rates.get(each.id)) for each in notifications}
+
+
+def reasons_of(session: Session, notification: Notification) -> dict[DeliveryStatus, dict[str, int]]:
+    """Return why deliveries failed or expired, and how many of each; nothing once retention has dropped them."""
+    reason = func.coalesce(DeliveryLog.reason, "unknown")
+    found = session.execute(
+        select(DeliveryLog.status, reason, func.count())
+        .where(
+            DeliveryLog.planned_at == notification.accepted_at,
+            DeliveryLog.notification_id == notification.id,
+            DeliveryLog.status.in_((DeliveryStatus.FAILED, DeliveryStatus.EXPIRED)),
+        )
+        .group_by(DeliveryLog.status, reason)
+        .order_by(func.count().desc(), reason)
+    )
+    reasons: defaultdict[DeliveryStatus, dict[str, int]] = defaultdict(dict)
+    for status, why, count in found:
+        reasons[DeliveryStatus(status)][why] = count
+    return reasons
 
 
 def _is_running(notification: Notification) -> bool:
