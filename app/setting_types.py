@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
 from sentry_sdk.utils import Dsn
 
+SLOWEST_MESSAGES_PER_SECOND = 0.01
 _HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-")
 
 
@@ -32,9 +33,11 @@ def _check_rate(value: str) -> str:
     return value
 
 
-def _positive(value: float) -> float:
-    if not (value > 0 and isfinite(value)):
-        raise ValueError("must be a number above 0, in messages a second; leave it empty for no limit")
+def _messages_per_second(value: float) -> float:
+    if not (value >= SLOWEST_MESSAGES_PER_SECOND and isfinite(value)):
+        raise ValueError(
+            f"must be a number from {SLOWEST_MESSAGES_PER_SECOND:g} on, in messages a second; empty: no limit"
+        )
     return value
 
 
@@ -136,7 +139,7 @@ Networks = Annotated[
     tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks), BeforeValidator(_split_commas)
 ]
 Rate = Annotated[str, AfterValidator(_check_rate)]
-MessagesPerSecond = Annotated[float, AfterValidator(_positive)]
+MessagesPerSecond = Annotated[float, AfterValidator(_messages_per_second)]
 LogLevel = Annotated[str, AfterValidator(_known_log_level)]
 PostgresUrl = Annotated[str, AfterValidator(_postgresql_url)]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]

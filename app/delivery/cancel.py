@@ -4,6 +4,7 @@ Whoever claims a batch, or holds one, sees the mark: claim.take settles, claim.r
 in flight at that moment is recorded as it comes.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -49,6 +50,22 @@ _SETTLE = text(
         = (pending.planned_at, pending.notification_id, pending.subscription_id)
     """
 )
+# Nobody claims in a lane that is paused, so what is cancelled there would wait as well.
+_CANCELLED_IN_PAUSED_LANES = text(
+    """
+    SELECT batch.id, batch.notification_id
+    FROM push_service_states AS state
+    JOIN push_delivery_batches AS batch
+      ON batch.tenant_id = state.tenant_id
+     AND batch.endpoint_host = state.endpoint_host
+     AND batch.vapid_key_id = state.vapid_key_id
+    JOIN push_notifications AS notification ON notification.id = batch.notification_id
+    WHERE state.paused_until > now() AND batch.state = 'ready' AND notification.state = 'cancelled'
+    LIMIT :at_once
+    FOR UPDATE OF batch SKIP LOCKED
+    """
+)
+BATCHES_SETTLED_AT_ONCE = 20
 
 
 def cancel(session: Session, notification: Notification) -> None:
@@ -82,3 +99,14 @@ def settle(session: Session, notification: Notification, batch_ids: Sequence[UUI
     )
     closing.close_all(session, batch_ids, planned_at=notification.accepted_at)
     finish_if_done(session, notification.id)
+
+
+def settle_in_paused_lanes(session: Session) -> bool:
+    """Settle some batches of cancelled notifications whose lanes are paused. False when there were none."""
+    waiting = session.execute(_CANCELLED_IN_PAUSED_LANES, {"at_once": BATCHES_SETTLED_AT_ONCE})
+    by_notification = defaultdict(list)
+    for batch_id, notification_id in waiting:
+        by_notification[notification_id].append(batch_id)
+    for notification_id, batch_ids in sorted(by_notification.items()):
+        settle(session, session.get_one(Notification, notification_id), batch_ids)
+    return bool(by_notification)

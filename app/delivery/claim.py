@@ -20,8 +20,6 @@ from app.delivery.retry import FIRST_BACKOFF_SECONDS, when_put_off
 from app.delivery.service_states import Slot
 from app.models import BatchState, DeliveryBatch, Notification, NotificationState
 
-BATCHES_SETTLED_AT_ONCE = 20
-
 _IS_FREE = or_(
     DeliveryBatch.state == BatchState.READY,
     and_(DeliveryBatch.state == BatchState.LEASED, DeliveryBatch.leased_until < func.now()),
@@ -164,7 +162,7 @@ def _some_free(session: Session, notification_id: UUID) -> list[UUID]:
         session.scalars(
             select(DeliveryBatch.id)
             .where(DeliveryBatch.notification_id == notification_id, _IS_FREE)
-            .limit(BATCHES_SETTLED_AT_ONCE)
+            .limit(cancel.BATCHES_SETTLED_AT_ONCE)
             .with_for_update(skip_locked=True)
         )
     )

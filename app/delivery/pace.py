@@ -22,6 +22,7 @@ DOUBLES_EVERY_SECONDS = 60.0
 TURN_SECONDS = 10.0
 PROBE_MESSAGES = 8
 
+_ACCEPTED = Verdict.ACCEPTED
 _TROUBLE = frozenset(
     {
         *(Reason.TIMEOUT, Reason.CONNECTION_FAILED, Reason.CONNECTION_BROKEN, Reason.DNS_FAILURE),
@@ -49,7 +50,7 @@ class Tally:
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome]) -> "Tally":
-        others = [outcome for outcome in outcomes if outcome.verdict is not Verdict.ACCEPTED]
+        others = [outcome for outcome in outcomes if outcome.verdict is not _ACCEPTED]
         accepted = len(outcomes) - len(others)
         if not others:
             return cls(accepted, accepted)
@@ -124,7 +125,7 @@ def recovered_rate(slowed_to: float | None, seconds: float) -> float | None:
     """Return what a lane may do by now that was slowed so many seconds ago: twice as much each minute."""
     if slowed_to is None:
         return None
-    doublings = min(seconds / DOUBLES_EVERY_SECONDS, 60.0)
+    doublings = min(max(seconds, 0.0) / DOUBLES_EVERY_SECONDS, 60.0)  # a database's clock may have been set back
     rate: float = slowed_to * 2.0**doublings
     return None if rate >= UNLIMITED_RATE else rate
 

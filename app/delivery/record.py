@@ -33,7 +33,8 @@ STATUS_OF_VERDICT = {
 
 Answered = tuple[Recipient, Outcome]
 
-_SENT = DeliveryStatus.SENT
+# Looked up for every delivery, a member of an enumeration costs ten times as much.
+_SENT, _ACCEPTED = DeliveryStatus.SENT, Verdict.ACCEPTED
 _IS_ONE_OF = text("push_subscriptions.id = ANY(CAST(:ids AS uuid[]))")
 _DROP_EMPTY = text(
     """
@@ -75,8 +76,8 @@ def write(session: Session, work: Work, answered: Sequence[Answered]) -> BatchRe
     """Record outcomes over rows still pending, mark the subscriptions, and move retries to a later batch."""
     if not answered:
         return BatchReport()
-    accepted = [pair for pair in answered if pair[1].verdict is Verdict.ACCEPTED]
-    others = [pair for pair in answered if pair[1].verdict is not Verdict.ACCEPTED]
+    accepted = [pair for pair in answered if pair[1].verdict is _ACCEPTED]
+    others = [pair for pair in answered if pair[1].verdict is not _ACCEPTED]
     entries = [
         ledger.Entry(recipient.subscription_id, _SENT, None, outcome.status_code, None, outcome.message_id, None, 1)
         for recipient, outcome in accepted

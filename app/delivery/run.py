@@ -31,6 +31,8 @@ from app.push.sender import Sender, never
 
 WRITE_EVERY_ROWS = 200
 WRITE_EVERY_SECONDS = 1.0
+# So many that are to be tried again say something about the push service: it is to be heard before more are posted.
+WRITE_EVERY_RETRIES = 50
 # How long outcomes wait in memory for a database that is away. Past it they are given up: those deliveries are
 # still pending in the ledger, and are posted again once the lease has run out.
 WRITE_PATIENCE_SECONDS = 45.0
@@ -38,6 +40,9 @@ FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 5.0
 LOOK_EVERY_SECONDS = 0.05
 INLINE_THREADS = 40  # as many as requests are served at once
+
+# Looked up for every delivery, a member of an enumeration costs ten times as much.
+_ACCEPTED, _RETRY = Verdict.ACCEPTED, Verdict.RETRY
 
 log = structlog.get_logger(__name__)
 
@@ -151,7 +156,7 @@ def _wait(seconds: float, must_stop: Callable[[], bool]) -> None:
 
 
 class _Writer:
-    """Collects outcomes and writes them every second or every 200, renewing the lease each time.
+    """Collects outcomes and writes them every second or every 200, or 50 bad ones, renewing the lease each time.
 
     The last 200 are written with the end of the batch.
     """
@@ -167,6 +172,7 @@ class _Writer:
             recipient.subscription_id: recipient for recipient in work.recipients
         }
         self._answered: list[Answered] = []
+        self._retries = 0
         self._has_given_up = False
         self._service = metrics.service_label(work.lane.endpoint_host)
         self._in_flight = metrics.deliveries_in_flight.labels(service=self._service)
@@ -181,10 +187,12 @@ class _Writer:
         self._unused -= len(answers)
         for message, outcome in answers:
             self._answered.append((self._unanswered.pop(message.ref), outcome))
+            if outcome.verdict is _RETRY:
+                self._retries += 1
         is_due = time.monotonic() - self._written_at >= WRITE_EVERY_SECONDS
         # The last ones are written with the end of the batch, or when they take their time.
         are_enough = min(len(self._answered), len(self._unanswered)) >= WRITE_EVERY_ROWS
-        if is_due or are_enough:
+        if is_due or are_enough or self._retries >= WRITE_EVERY_RETRIES:
             self._patiently(self._write_and_renew)
 
     def close(self) -> None:
@@ -234,13 +242,12 @@ class _Writer:
         _measure(self._service, [outcome for _, outcome in self._answered])
         self._in_flight.dec(len(self._answered))
         self._answered = []
+        self._retries = 0
         self._written_at = time.monotonic()
 
 
 def _measure(service: str, outcomes: list[Outcome]) -> None:
-    counts: Counter[Verdict] = Counter(
-        outcome.verdict for outcome in outcomes if outcome.verdict is not Verdict.ACCEPTED
-    )
+    counts: Counter[Verdict] = Counter(outcome.verdict for outcome in outcomes if outcome.verdict is not _ACCEPTED)
     counts[Verdict.ACCEPTED] = len(outcomes) - counts.total()
     for verdict, count in counts.items():
         metrics.deliveries.labels(service=service, verdict=verdict.value).inc(count)

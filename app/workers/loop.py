@@ -12,7 +12,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from app.db.session import PASSING_ERRORS, transaction
-from app.delivery import lanes, plan
+from app.delivery import cancel, lanes, plan
 from app.delivery.bell import Listener
 from app.delivery.lease import Lease, lease_next
 from app.delivery.run import Pipeline, run_next
@@ -71,8 +71,9 @@ class DeliveryLoop:
         """Release what is scheduled, plan a page and run a batch, in this thread. False when there was nothing."""
         with transaction(self._pipeline.sessions) as session:
             schedule.release_due(session)
+            has_settled = cancel.settle_in_paused_lanes(session)
         has_planned = self._plan_a_page()
-        return self._run_a_batch() or has_planned
+        return self._run_a_batch() or has_planned or has_settled
 
     def _look_out(self) -> None:
         assert self._listener is not None
@@ -92,13 +93,14 @@ class DeliveryLoop:
             has_released = schedule.release_due(session) > 0
             is_one_to_plan = plan.next_to_plan(session) is not None
             open_lanes = self._open_lanes(session)
+            has_settled = cancel.settle_in_paused_lanes(session)
         self._outage.has_ended()
         if self._berths.have_room_for(open_lanes):
             self._calls.call()
         has_planned = is_one_to_plan and self._plan_a_page()
         if has_planned:
             self._calls.call()
-        return has_released or has_planned
+        return has_released or has_planned or has_settled
 
     def _seconds_to_wait(self) -> float:
         if self._berths.taken:
