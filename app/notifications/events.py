@@ -18,6 +18,7 @@ from app.errors import Unavailable
 from app.models import Notification
 from app.notifications.progress import progress_of
 from app.notifications.schemas import Progress
+from app.observability import metrics
 
 LOOK_EVERY_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 15.0
@@ -70,6 +71,7 @@ class ProgressFeed:
             return
         listener = _Listener(first)
         self._listeners[first.id].add(listener)
+        metrics.event_listeners.inc()
         self._begin_to_look()
         try:
             newest: Progress | None = first
@@ -85,6 +87,7 @@ class ProgressFeed:
 
     def _forget(self, notification_id: UUID, listener: "_Listener") -> None:
         self._listeners[notification_id].discard(listener)
+        metrics.event_listeners.dec()
         if not self._listeners[notification_id]:
             del self._listeners[notification_id]
         if not self._listeners and self._looking is not None:

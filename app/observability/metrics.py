@@ -71,6 +71,11 @@ http_requests = Counter(
 http_requests_in_flight = Gauge(
     "push_http_requests_in_flight", "HTTP requests being answered.", multiprocess_mode="livesum"
 )
+event_listeners = Gauge(
+    "push_event_listeners",
+    "Connections that listen to the progress of a notification. Each is an HTTP request being answered, too.",
+    multiprocess_mode="livesum",
+)
 rate_limiter_failures = Counter(
     "push_rate_limiter_failures_total", "Requests let through because the rate limiter's store was not reachable."
 )
@@ -101,6 +106,11 @@ services_paused = Gauge(
     "push_services_paused",
     "Lanes (a tenant, a push service's host and a VAPID key) that wait until their push service is well again.",
     ["service", "reason"],
+    multiprocess_mode="mostrecent",
+)
+draining = Gauge(
+    "push_draining",
+    "1 while an operator has everything drained, so that nothing is sent, else 0.",
     multiprocess_mode="mostrecent",
 )
 database_gauges_refreshed = Gauge(

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.db.session import SessionFactory, transaction
+from app.delivery import drain
 from app.delivery.pace import PauseReason
 from app.models import BatchState, DeliveryBatch, Notification, NotificationState, ServiceState, Subscription
 from app.models.subscription import IS_ACTIVE
@@ -65,6 +66,7 @@ class DatabaseGauges:
             _measure_queue(session)
             _count_notifications(session)
             _count_pauses(session)
+            metrics.draining.set(drain.find(session) is not None)
         if time.monotonic() >= self._count_again_at:
             self._count_subscriptions(sessions)
         metrics.database_gauges_refreshed.set_to_current_time()

@@ -12,7 +12,10 @@ from app.db.session import database_now, transaction
 from app.delivery import drain
 from app.delivery.bell import Listener
 from app.models import BatchState, DeliveryBatch, DeliveryLog, DeliveryStatus, Drain
+from app.observability import metrics
+from app.workers.database_gauges import DatabaseGauges
 from tests.support.ledger import add_deliveries
+from tests.support.metric_samples import Samples
 from tests.support.waiting import until
 
 
@@ -199,3 +202,17 @@ def test_a_drain_that_was_forgotten_shows_in_the_health(client, sessions):
     assert workers["status"] == "degraded"
     assert "nothing is sent until `python -m app.cli drain --end`" in workers["detail"]
     assert "business" not in answer.text
+
+
+def test_a_gauge_tells_of_it(sessions):
+    def gauge():
+        job = DatabaseGauges()
+        job.refresh(sessions)
+        job.close()
+        return Samples(metrics.render()[0].decode()).value("push_draining")
+
+    run()
+    meanwhile = gauge()
+    run("--end")
+
+    assert (meanwhile, gauge()) == (1, 0)

@@ -149,9 +149,10 @@ def test_who_leaves_is_forgotten(served: str, app: FastAPI, notification_id: UUI
     with listening(served, path_of(notification_id)) as (_, events):
         next(events)
         meanwhile = app.state.progress_feed.listeners
+        told = Samples(httpx.get(f"{served}/metrics/", timeout=60).text).value("push_event_listeners")
 
     until(lambda: app.state.progress_feed.listeners == 0, "the listener is forgotten")
-    assert meanwhile == 1
+    assert (meanwhile, told) == (1, 1)
 
 
 def test_a_sign_of_life_comes_while_nothing_happens(

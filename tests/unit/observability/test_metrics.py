@@ -16,8 +16,10 @@ COUNTS_OF_THINGS = {
     "push_http_requests_in_flight",
     "push_deliveries_in_flight",
     "push_worker_processes",
+    "push_event_listeners",
+    "push_services_paused",
 }
-FLAGS = {"push_database_up", "push_build_info"}
+FLAGS = {"push_database_up", "push_build_info", "push_draining"}
 
 declared = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
 
