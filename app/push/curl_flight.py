@@ -4,18 +4,19 @@ from collections.abc import Iterator
 from math import inf
 
 from app.push.curl_addresses import Known, Name
-from app.push.curl_connections import CONNECTIONS, Connections
+from app.push.curl_connections import Connections
 from app.push.curl_host import FIRST_IN_FLIGHT_PER_HOST, Host
 from app.push.curl_request import CurlRequest
 from app.push.curl_transfer import Transfer, Wire
 
 # From here on, whoever has its fair share in flight begins no more, and who has less may always.
 _CROWDED_IN_FLIGHT = 1024
-# The same for connections, which libcurl has only so many of: a host on HTTP/1.1 takes one for each request.
-_CROWDED_CONNECTIONS = CONNECTIONS // 2
+# The same for connections, each of which is an open file: a host on HTTP/1.1 takes one for each request.
+_CROWDED_CONNECTIONS = 128
 _SMALLEST_SHARE = 4
 _MAX_HOSTS = 1024
 _MAX_SPARE = 1024
+_MAX_CONNECTIONS_KEPT_IN_MIND = 128
 
 
 class Flight:
@@ -27,7 +28,6 @@ class Flight:
         self._spare: list[Transfer] = []
         self._under_way: dict[Transfer, None] = {}
         self._hosts: dict[Name, Host] = {}
-        self._answered: dict[int, float] = {}  # when a connection last did
         self._burst = 0
         self._counted_in_burst = -1  # the next two are of
         self._fair_share = FIRST_IN_FLIGHT_PER_HOST
@@ -75,7 +75,7 @@ class Flight:
         request.after_idle = request.after_idle or host.busy_since_burst == self._burst
         transfer = self._spare.pop() if self._spare else Transfer(self._wire)
         transfer.load(request, known, now=now)
-        self._connections.begin(transfer.curl)
+        self._connections.begin(transfer.curl, (request.target.host, request.target.port))
         self._under_way[transfer] = None
         request.host = host
         host.in_flight += 1
@@ -96,14 +96,15 @@ class Flight:
 
     def note_answer(self, transfer: Transfer, *, now: float) -> None:
         """Remember that a transfer's connection has answered."""
-        connection = transfer.connection
-        if connection not in self._answered and len(self._answered) >= _MAX_HOSTS:
-            del self._answered[min(self._answered)]  # they are numbered in their order
-        self._answered[connection] = now
+        connection, answered_at = transfer.connection, transfer.curl.host.answered_at
+        if connection not in answered_at and len(answered_at) >= _MAX_CONNECTIONS_KEPT_IN_MIND:
+            del answered_at[min(answered_at)]  # they are numbered in their order
+        answered_at[connection] = now
 
     def is_on_kept_connection(self, transfer: Transfer) -> bool:
         """Tell whether a transfer's connection had answered before it began, and has not since."""
-        return self._answered.get(transfer.connection, inf) < transfer.began_at
+        answered_at: dict[int, float] = transfer.curl.host.answered_at
+        return answered_at.get(transfer.connection, inf) < transfer.began_at
 
     def close(self) -> None:
         for transfer in list(self._under_way):

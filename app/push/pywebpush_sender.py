@@ -27,6 +27,7 @@ from app.push.outcome import Outcome, Reason, judge
 from app.push.pace import Pace
 from app.push.request import headers_for
 from app.push.sender import DEFAULT_TIMEOUTS, Outcomes, Timeouts, never
+from app.push.shares import Shares
 from app.push.vapid import VapidSigner
 
 _Delivery = Future[tuple[PushMessage, Outcome]]
@@ -36,11 +37,16 @@ _log = logging.getLogger(__name__)
 _MAX_ANSWER_BYTES = 16_384
 # Well under the second that the port promises, so that a yield is never late.
 _HEARTBEAT_SECONDS = 0.5
+_SHORTEST_WAIT_SECONDS = 0.005
 _TRIES_ON_STALE_CONNECTIONS = 3
+_SMALL_SHARE = 2
 
 
 class PywebpushSender:
-    """Encrypts with pywebpush's WebPusher and posts over one requests session. See the port, sender.Sender."""
+    """Encrypts with pywebpush's WebPusher and posts over one requests session. See the port, sender.Sender.
+
+    A host has as many posts under way as `threads` says.
+    """
 
     def __init__(
         self,
@@ -56,7 +62,6 @@ class PywebpushSender:
         self._policy = policy
         self._signer = signer
         self._timeouts = timeouts
-        self._threads = threads
         self._closed = threading.Event()
         self._session = PushSession(
             resolve=resolve_host or partial(resolve, allow_loopback=policy.allow_loopback),
@@ -64,7 +69,9 @@ class PywebpushSender:
             timeouts=timeouts,
             connections=threads,
         )
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="push")
+        # There are threads for a few hosts that hang with all they may have, and for many others beside them.
+        self._shares = Shares(per_host=threads, crowded=2 * threads, small=_SMALL_SHARE)
+        self._executor = ThreadPoolExecutor(4 * threads, thread_name_prefix="push")
 
     def send(
         self,
@@ -81,15 +88,13 @@ class PywebpushSender:
             raise RuntimeError("the sender is closed")
         try:
             while True:
-                # No more than the threads can take: another send's messages queue behind these.
-                room = self._threads - len(in_flight)
-                for delivery in self._begun(waiting, room, stop, pace):
+                for delivery in self._begun(waiting, stop, pace):
                     in_flight.add(delivery)
                     delivery.add_done_callback(done.put)
                 if not in_flight and not waiting:
                     return
-                has_room = len(in_flight) < self._threads
-                finished = _collect(done, until=pace.due_at if waiting and has_room else inf)
+                may_be_due_soon = waiting and pace.is_even
+                finished = _collect(done, until=pace.due_at if may_be_due_soon else inf)
                 in_flight.difference_update(finished)
                 yield [delivery.result() for delivery in finished if not delivery.cancelled()]
         finally:
@@ -101,23 +106,29 @@ class PywebpushSender:
         self._executor.shutdown(cancel_futures=True)
         self._session.close()
 
-    def _begun(
-        self, waiting: deque[PushMessage], room: int, stop: Callable[[], bool], pace: Pace
-    ) -> Iterator[_Delivery]:
+    def _begun(self, waiting: deque[PushMessage], stop: Callable[[], bool], pace: Pace) -> Iterator[_Delivery]:
         """Begin the next messages: as many as are due and there is room for, none of them once we may not go on."""
-        for _ in range(room):
+        while True:
             if self._closed.is_set() or stop():
                 waiting.clear()
             if not waiting or time.monotonic() < pace.due_at:
                 return
+            host = _host_of(waiting[0])
+            if not self._shares.take(host):
+                return
             try:
                 delivery = self._executor.submit(self._deliver, waiting.popleft())
             except RuntimeError:  # closed a moment ago, by another thread
+                self._shares.give_back(host)
                 waiting.clear()
                 return
+            delivery.add_done_callback(partial(self._give_back, host))
             if pace.is_even:
                 pace.note_begun(time.monotonic())
             yield delivery
+
+    def _give_back(self, host: str, _delivery: _Delivery) -> None:
+        self._shares.give_back(host)
 
     def _deliver(self, message: PushMessage) -> tuple[PushMessage, Outcome]:
         try:
@@ -176,6 +187,11 @@ class PywebpushSender:
         raise AssertionError("unreachable")
 
 
+def _host_of(message: PushMessage) -> str:
+    """Return the host and port of a message that nobody has checked yet; something for one that has none."""
+    return message.endpoint.partition("//")[2].partition("/")[0].lower()
+
+
 def _encrypted(message: PushMessage) -> bytes:
     """Return the RFC 8291 body. Raises InvalidSubscriptionKeys."""
     if not message.payload:
@@ -201,8 +217,9 @@ def _read_capped(response: Response) -> bytes:
 def _collect(done: queue.SimpleQueue[_Delivery], *, until: float) -> list[_Delivery]:
     """Return what is done; when nothing is, wait for the first, at most a heartbeat or until then."""
     finished: list[_Delivery] = []
+    wait_seconds = min(max(until - time.monotonic(), _SHORTEST_WAIT_SECONDS), _HEARTBEAT_SECONDS)
     try:
-        finished.append(done.get(timeout=max(min(_HEARTBEAT_SECONDS, until - time.monotonic()), 0.0)))
+        finished.append(done.get(timeout=wait_seconds))
         while True:
             finished.append(done.get_nowait())
     except queue.Empty:

@@ -83,6 +83,23 @@ def test_what_may_have_arrived_is_not_sent_again(
     assert max(len(browser.posts) for browser in browsers) == 1
 
 
+def test_nothing_stays_in_flight_of_what_was_refused_or_cut(sender: CurlSender, push_service: Simulator) -> None:
+    push_service.sends_goaway(every=7)
+    push_service.drops_connection(every=50)
+    push_service.answers(400, body='{"reason":"BadWebPushTopic"}', service="apple", every=5)
+    topic = topic_for("order-1")
+    messages = [message_to(subscribed(push_service, "apple"), topic=topic) for _ in range(300)]
+
+    outcomes = outcomes_of(sender, messages)
+
+    assert sender._thread is not None
+    flight = sender._thread._flight
+    assert len(outcomes) == 300
+    assert len(flight) == 0
+    assert [host.in_flight for host in flight._hosts.values()] == [0]
+    assert not sender._thread._loop.has_work
+
+
 def test_no_socket_is_opened_to_an_address_that_was_not_checked(
     sender: CurlSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
