@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ _LONGEST_WAIT = """
     WHERE state IN ('ready', 'leased') AND (state = 'ready' OR leased_until < now()) AND not_before <= now()
 """  # served by ix_push_delivery_batches_due
 _DRAINING_SINCE = "SELECT to_char(began_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), note FROM push_drain"
+# Some 300 kB in a temporary file, for a moment. What only reads is answered also when the disk is full.
+_TAKE_ROOM = "SET work_mem = '64kB'; SELECT count(*) FROM generate_series(1, 20000)"
 _STARTED = time.monotonic()
 
 log = structlog.stdlib.get_logger(__name__)
@@ -125,6 +128,8 @@ def _probe_database(connect_options: Mapping[str, Any]) -> Dependencies:
         with PostgresProbe(connect_options, timeout_seconds=TIMEOUT_SECONDS) as probe:
             probe.first_row("SELECT 1")
             latency_ms = _milliseconds_since(started)
+            with suppress(psycopg2.errors.ConfigurationLimitExceeded):  # temp_file_limit, which is no disk's
+                probe.first_row(_TAKE_ROOM)
             return {
                 "database": Dependency(status=Status.OK, latency_ms=latency_ms),
                 "migrations": (migrations := _check_migrations(probe)),
@@ -136,6 +141,8 @@ def _probe_database(connect_options: Mapping[str, Any]) -> Dependencies:
         return _database_is_down(f"No answer within {TIMEOUT_SECONDS:g} s.")
     except NotReachable as error:
         return _database_is_down("It cannot be connected to.", cause=str(error))
+    except psycopg2.errors.DiskFull:
+        return _database_is_down("Its disk is full: make room.")
     except psycopg2.Error as error:
         cause = f"{type(error).__name__} {error.pgcode or ''}"
         return _database_is_down("It answers with an error.", cause=cause)

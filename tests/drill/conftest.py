@@ -12,16 +12,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from alembic import command
 
 from app.db.embedded import new_scratch_directory
-from app.db.session import create_sessions, transaction
-from app.keyring.service import Keyring
 from tests.drill import audience
 from tests.drill.push_service import PushService, running_push_service
 from tests.drill.service import Say, Service, service_for
-from tests.support.api import SECRET_KEY
-from tests.support.databases import StoppablePostgres, alembic_config, create_database, dispose, temporary_database
+from tests.support.databases import StoppablePostgres, temporary_database
 
 RECIPIENTS = int(os.environ.get("DRILL_RECIPIENTS", "20000"))
 TEMPLATE = "drill_template"
@@ -68,13 +64,7 @@ def drill_push_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pus
 @pytest.fixture(scope="session")
 def template_with_audience(drill_postgres: StoppablePostgres, drill_push_service: PushService) -> str:
     """The name of a migrated database in which the whole audience is subscribed."""
-    url = create_database(drill_postgres.url, TEMPLATE)
-    command.upgrade(alembic_config(url), "head")
-    sessions = create_sessions(url)
-    with transaction(sessions) as session:
-        key_id = Keyring(SECRET_KEY).synchronise(session, None).id
-    dispose(sessions)
-    audience.subscribe(url, drill_push_service, RECIPIENTS, vapid_key_id=key_id)
+    audience.database_with(drill_postgres.url, TEMPLATE, drill_push_service, RECIPIENTS)
     return TEMPLATE
 
 
