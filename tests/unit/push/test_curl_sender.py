@@ -226,6 +226,28 @@ def test_a_name_that_is_not_known_yet_holds_up_no_other(sender: CurlSender, push
     assert order == [found, lost]
 
 
+def test_a_name_that_is_looked_up_for_ever_is_tried_again_later(push_service: Simulator) -> None:
+    over = threading.Event()
+
+    def resolve_never(host: str, port: int) -> Sequence[CheckedAddress]:
+        over.wait(WAIT_SECONDS)
+        raise OSError("nobody knows it")
+
+    sender = CurlSender(
+        policy=EndpointPolicy(allow_loopback=True),
+        signer=VapidSigner("mailto:push@example.com"),
+        timeouts=Timeouts(connect_seconds=0.2),
+        resolve_host=resolve_never,
+    )
+    outcomes = outcomes_of(sender, [message_to(subscribed(push_service)) for _ in range(200)])
+    is_still_looked_up = not over.is_set()
+    sender.close()
+    over.set()
+
+    assert {(outcome.verdict, outcome.reason) for outcome in outcomes} == {(Verdict.RETRY, Reason.DNS_FAILURE)}
+    assert is_still_looked_up
+
+
 def test_the_secrets_of_tls_are_written_nowhere(
     push_service: Simulator, push_ca_file: Path, tmp_path: Path
 ) -> None:
