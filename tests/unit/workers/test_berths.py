@@ -25,7 +25,7 @@ def berths(count=BERTHS, *, answering=()):
 
 def fill(berths, lanes):
     """Let runners come until nobody finds anything; return how many run for each host."""
-    running = Counter()
+    running: Counter[str] = Counter()
     while (chosen := berths.enter(lanes)) is not None:
         running[chosen.lane.endpoint_host] += 1
     return running
