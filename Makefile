@@ -33,7 +33,7 @@ demo: $(INSTALLED) ## Watch a hundred simulated browsers get notifications, offl
 drill: $(INSTALLED) ## Kill it, stop its database, set its clocks wrong: nobody may be lost (10 to 15 minutes)
 	@$(BIN)/python -m pytest tests/drill -q
 
-bench: $(INSTALLED) ## Measure deliveries beside peers in the same run, ten minutes (loopback only)
+bench: $(INSTALLED) ## Measure deliveries beside peers in the same run, eight minutes (loopback only)
 	@exec $(BIN)/python -W ignore -m tests.benchmark
 
 clean: ## Remove the virtual environment and caches; .data/ stays

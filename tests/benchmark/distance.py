@@ -1,6 +1,6 @@
 """How much of its rate one worker process keeps when the push service is 50 ms away.
 
-Run: python -m tests.benchmark.distance [--count 20000] [--rounds 3] [--milliseconds 50]. Two services take turns,
+Run: python -m tests.benchmark.distance [--count 20000] [--rounds 4] [--milliseconds 50]. Two services take turns,
 with a worker process each: one has a push service beside it, one has one that is far away. What the push services
 use of their core is shown, for they must not be what limits.
 """
@@ -49,7 +49,7 @@ class Setting:
 
 
 def main() -> None:
-    parser = report.parser("A push service far away.", count=20_000, rounds=3, milliseconds=50)
+    parser = report.parser("A push service far away.", count=20_000, rounds=4, milliseconds=50)
     options = parser.parse_args()
     console = report.new_console()
     with ExitStack() as stack:

@@ -50,11 +50,12 @@ def running_peers(push_service: Sink, subscribers: Sequence[Subscriber]) -> Iter
 
         def on_node(name: str, goal: float, takes: float, module: str) -> Peer:
             try:
-                node_peers.install()
+                node_peers.see_that_it_runs(module)
             except node_peers.NotHere as why:
                 return Peer(name, goal, takes, None, str(why))
             sender = NodeSender(module, subscribers, vapid_key, push_service)
             stack.callback(sender.close)
+            sender.warm_up()
             return Peer(name, goal, takes, sender.send)
 
         yield [

@@ -1,6 +1,6 @@
 """What a delivery costs all of our processes, from the request to the last record, beside the peers.
 
-Run: python -m tests.benchmark.pipeline [--count 10000] [--rounds 5]. A broadcast through the API and its embedded
+Run: python -m tests.benchmark.pipeline [--count 10000] [--rounds 7]. A broadcast through the API and its embedded
 workers on a PostgreSQL of its own, to a sink on loopback; the ledger is checked after each. In turns with it, to
 some of the same browsers, the peers, which only post. Trust the CPU columns and the ratios; wall rates swing.
 """
@@ -34,7 +34,7 @@ class Round:
 
 
 def main() -> None:
-    options = report.parser("What a delivery costs all of our processes.", count=10_000, rounds=5).parse_args()
+    options = report.parser("What a delivery costs all of our processes.", count=10_000, rounds=7).parse_args()
     console = report.new_console()
     with ExitStack() as stack:
         push_service = stack.enter_context(sink(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
@@ -42,6 +42,7 @@ def main() -> None:
             subscribers = make_subscribers(push_service, options.count)
             peers = stack.enter_context(running_peers(push_service, subscribers))
             service = stack.enter_context(running_service(push_service))
+            postgres_version = service.postgres_version
             service.subscribe(subscribers[:WARM_UP])
             service.broadcast()
             service.subscribe(subscribers[WARM_UP:])
@@ -61,6 +62,7 @@ def main() -> None:
             of="what",
             ecdh_us=median(each.ecdh_us for each in counted),
             packages=("pywebpush", "cryptography", "aiohttp", "pycurl"),
+            notes=[postgres_version],
         )
     )
     console.print(_in_words(counted))

@@ -47,7 +47,15 @@ def new_console() -> Console:
     return console if console.width >= WIDTH else Console(width=WIDTH)
 
 
-def cost_table(title: str, rows: Iterable[Row], *, of: str, ecdh_us: float, packages: Sequence[str]) -> Table:
+def cost_table(
+    title: str,
+    rows: Iterable[Row],
+    *,
+    of: str,
+    ecdh_us: float,
+    packages: Sequence[str],
+    notes: Iterable[str] = (),
+) -> Table:
     """Return a table of costs; `of` is what its rows are, `packages` are those whose versions matter."""
     cells = [
         (
@@ -59,8 +67,8 @@ def cost_table(title: str, rows: Iterable[Row], *, of: str, ecdh_us: float, pack
         for row in rows
     ]
     columns = (of, "deliveries/s", "CPU µs each", "in ECDHs")
-    notes = [*versions(packages), *filter(None, [node_peers.versions()]), f"one ECDH: {ecdh_us:.0f} µs"]
-    return table(title, columns, cells, notes=notes)
+    peers = filter(None, [node_peers.versions()])
+    return table(title, columns, cells, notes=[*versions(packages), *peers, *notes, f"one ECDH: {ecdh_us:.0f} µs"])
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, notes: Iterable[str] = ()) -> Table:

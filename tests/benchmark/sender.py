@@ -1,6 +1,6 @@
 """What one delivery costs in each sender, beside its peers: the sending process alone, without a database.
 
-Run: python -m tests.benchmark.sender [--count 4000] [--rounds 3]. Each sender has a core, the push service another.
+Run: python -m tests.benchmark.sender [--count 4000] [--rounds 5]. Each sender has a core, the push service another.
 Trust the CPU columns and the ratios; wall rates swing.
 """
 
@@ -36,7 +36,7 @@ OURS = {"curl": 1.0, "pywebpush": 0.25}  # and which part of a round's deliverie
 
 
 def main() -> None:
-    options = report.parser("What one delivery costs in each sender.", count=4000, rounds=3).parse_args()
+    options = report.parser("What one delivery costs in each sender.", count=4000, rounds=5).parse_args()
     console = report.new_console()
     with ExitStack() as stack:
         push_service = stack.enter_context(sink(Path(stack.enter_context(tempfile.TemporaryDirectory()))))

@@ -83,6 +83,11 @@ class Service:
         self._http.close()
         self._database.close()
 
+    @property
+    def postgres_version(self) -> str:
+        """Such as "PostgreSQL 18.1"."""
+        return f"PostgreSQL {str(self._ask('SHOW server_version')[0]).split()[0]}"
+
     def wait_for_workers(self, count: int) -> None:
         """Return once so many worker processes listen for work."""
         until(lambda: self._ask(LISTENERS, f"LISTEN {CHANNEL}")[0] == count, f"{count} workers listen")
