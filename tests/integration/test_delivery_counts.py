@@ -49,6 +49,10 @@ def closed(sessions):
         return [tuple(row) for row in session.execute(query)]
 
 
+def take(session, batch_id):
+    return claim.take(session, batch_id)
+
+
 def let_everything_be_due(sessions):
     with transaction(sessions) as session:
         session.execute(text("UPDATE push_delivery_batches SET not_before = now() WHERE state = 'ready'"))
@@ -78,7 +82,7 @@ def test_they_are_exact_before_each_message_and_at_the_end(pipeline, batch_ids):
 def test_those_who_left_before_the_claim_are_counted(pipeline, batch_ids):
     with transaction(pipeline.sessions) as session:
         session.execute(text("UPDATE push_subscriptions SET enabled = false"))
-        work = claim.take(session, batch_ids[0])
+        work = take(session, batch_ids[0])
     begun = counts(pipeline.sessions)
 
     with transaction(pipeline.sessions) as session:
@@ -89,7 +93,7 @@ def test_those_who_left_before_the_claim_are_counted(pipeline, batch_ids):
 
 
 def test_what_is_given_back_is_counted_by_what_was_done_of_it(pipeline, batch_ids):
-    stopping = []
+    stopping: list[int] = []
     sender = ScriptedSender(before=stopping.append)
 
     run_batch(replace(pipeline, sender=sender), batch_ids[0], stop=lambda: len(stopping) == 3)
@@ -126,7 +130,7 @@ def test_cancelled_in_a_paused_lane_they_are_settled_as_well(pipeline, batch_ids
 
 def test_who_lost_the_lease_and_records_after_all_changes_no_count(pipeline, batch_ids):
     with transaction(pipeline.sessions) as session:
-        slow = claim.take(session, batch_ids[0])
+        slow = take(session, batch_ids[0])
         session.execute(text("UPDATE push_delivery_batches SET leased_until = now() - interval '1 second'"))
     run_batch(replace(pipeline, sender=ScriptedSender()), batch_ids[0])
 
@@ -167,7 +171,7 @@ def test_rows_that_outlived_their_batches_are_counted(sessions):
 
 def test_closing_looks_at_the_rows_once(pipeline, batch_ids):
     with transaction(pipeline.sessions) as session:
-        work = claim.take(session, batch_ids[0])
+        work = take(session, batch_ids[0])
     statements: list[str] = []
 
     with transaction(pipeline.sessions) as session:
