@@ -19,6 +19,7 @@ _RECOUNTED_AFTER_SECONDS = 0.1
 # Then the shortest latency is measured anew, with few in flight: with many it may be that of our own queue.
 _MEASURED_ANEW_AFTER_SECONDS = 10.0
 _LATENCIES_TO_DRAIN = 3.0
+_MOST_REFUSALS_IN_A_ROW = 16
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +39,7 @@ class Host:
     _shortest_before_seconds: float = inf
     _measure_anew_at: float = inf
     _lowered_at: float = 0.0
+    _refusals_in_a_row: int = 0
 
     @property
     def connections(self) -> int:
@@ -46,9 +48,15 @@ class Host:
             return -(-self.in_flight // STREAMS_PER_CONNECTION)
         return min(self.in_flight, CONNECTIONS_PER_HOST)
 
+    @property
+    def is_refusing(self) -> bool:
+        """Whether it has refused so often without an answer that it is no use to send anything again at once."""
+        return self._refusals_in_a_row >= _MOST_REFUSALS_IN_A_ROW
+
     def answered(self, seconds: float, *, now: float) -> bool:
         """Note an answer that took so long; tell whether `recount` is due. Called for every answer."""
         self._answers += 1
+        self._refusals_in_a_row = 0
         self._shortest_seconds = min(self._shortest_seconds, seconds)
         if self.limit < self._wanted:
             self.limit += 1
@@ -80,6 +88,7 @@ class Host:
         # Those that began together are refused together: that is one refusal.
         if began_at > self._lowered_at:
             self._lowered_at = now
+            self._refusals_in_a_row += 1
             self.limit = max(self.limit // 2, 1)
 
     def _measure_anew(self, now: float, shortest_seconds: float) -> None:

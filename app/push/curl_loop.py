@@ -199,11 +199,12 @@ class CurlLoop:
         began_at = transfer.began_at
         request = self._flight.end(transfer)
         job: Job = request.owner
-        if may_repeat and request.repeats < _MAX_REPEATS and not job.is_abandoned:
-            request.repeats += 1
+        if may_repeat:
             host.refused(began_at=began_at, now=now)
-            self._again.append(request)
-            return
+            if request.repeats < _MAX_REPEATS and not host.is_refusing and not job.is_abandoned:
+                request.repeats += 1
+                self._again.append(request)
+                return
         host.failed()
         self._settle(request, outcome, now)
 

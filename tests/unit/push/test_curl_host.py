@@ -186,3 +186,17 @@ def test_what_is_refused_at_once_halves_the_limit_once() -> None:
 
     assert once == FIRST_IN_FLIGHT_PER_HOST // 2
     assert host.limit == 1
+
+
+def test_a_host_that_refuses_again_and_again_is_refusing_until_it_answers() -> None:
+    host = Host()
+
+    seen = []
+    for number in range(20):
+        host.refused(began_at=1.5 + number, now=2.0 + number)
+        seen.append(host.is_refusing)
+    host.answered(0.1, now=30.0)
+
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (False, True)
+    assert not host.is_refusing

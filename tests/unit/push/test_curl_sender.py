@@ -20,7 +20,7 @@ from app.push.message import PushMessage, topic_for
 from app.push.outcome import Outcome, Reason, Verdict
 from app.push.sender import Timeouts
 from app.push.vapid import VapidSigner
-from app.simulator import Simulator
+from app.simulator import Authority, Simulator
 from tests.integration.sender_contract.raw_server import OK, answering, serving
 from tests.integration.sender_contract.sending import (
     end_the_hanging,
@@ -98,6 +98,18 @@ def test_nothing_stays_in_flight_of_what_was_refused_or_cut(sender: CurlSender, 
     assert len(flight) == 0
     assert [host.in_flight for host in flight._hosts.values()] == [0]
     assert not sender._thread._loop.has_work
+
+
+def test_a_service_that_refuses_everything_is_not_asked_without_end(
+    sender: CurlSender, push_authority: Authority
+) -> None:
+    with Simulator.running(authority=push_authority, max_concurrent_streams=0) as push_service:
+        outcomes = outcomes_of(sender, [message_to(subscribed(push_service)) for _ in range(60)])
+
+        assert {(outcome.verdict, outcome.reason) for outcome in outcomes} == {
+            (Verdict.RETRY, Reason.CONNECTION_BROKEN)
+        }
+        assert push_service.counts.tcp_connections < 300
 
 
 def test_no_socket_is_opened_to_an_address_that_was_not_checked(
