@@ -16,6 +16,7 @@ from tests.benchmark import report
 
 PARTS = ("sender", "pipeline", "processes", "database", "distance", "scale", "api")
 LONGEST_SECONDS = 900.0  # for one part, on a slow machine
+STOP_SECONDS = 60.0
 
 
 def main() -> int:
@@ -50,7 +51,9 @@ def _run(part: str, goals_to: Path) -> bool:
             print(f"{part} took more than {LONGEST_SECONDS:g} s", file=sys.stderr)
             process.send_signal(signal.SIGINT)  # so that it ends what it has started, too
             return False
-        # At Ctrl-C the part has heard it, too, and is waited for by the `with`.
+        except KeyboardInterrupt:
+            process.wait(STOP_SECONDS)  # it has heard that as well, and ends likewise
+            raise
 
 
 if __name__ == "__main__":
