@@ -52,12 +52,12 @@ def watch(sessions: SessionFactory, notification_id: UUID, console: Console) -> 
 
 def obstacle_of(sessions: SessionFactory, progress: Progress) -> str | None:
     """Return why a notification does not move, if an operator can do something about it."""
-    if progress.is_over or progress.notification.state == NotificationState.SCHEDULED or progress.rate_per_second:
+    if progress.is_over or progress.notification.state == NotificationState.SCHEDULED:
         return None
     with transaction(sessions) as session:
         if drain.find(session) is not None:
             return "Everything is drained: it waits until `python -m app.cli drain --end`."
-        if not is_anybody_listening(session):
+        if not progress.rate_per_second and not is_anybody_listening(session):
             return "No worker seems to run: it waits for one (make run, or `python -m app.cli worker`)."
     return None
 

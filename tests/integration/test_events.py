@@ -4,20 +4,25 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
 import httpx
 import pytest
 import uvicorn
+from alembic import command
 from fastapi import FastAPI
-from sqlalchemy import func, update
+from sqlalchemy import QueuePool, func, update
+from structlog.testing import capture_logs
 
-from app.db.session import SessionFactory, database_now, transaction
+from app.db.session import SessionFactory, create_sessions, database_now, engine_of, transaction
 from app.ids import new_id
+from app.main import create_app
 from app.models import BatchState, DeliveryBatch, DeliveryLog, DeliveryStatus, Notification, NotificationState
 from app.notifications import events as feed
-from tests.support.api import SERVICE_HEADERS, LiveServer, LiveServerFactory
+from tests.support.api import SERVICE_HEADERS, LiveServer, LiveServerFactory, SettingsFactory
+from tests.support.databases import StoppablePostgres, alembic_config, create_database, dispose
 from tests.support.events import Event, listening
 from tests.support.ledger import add_deliveries, add_notification, add_tenant
 from tests.support.metric_samples import Samples
@@ -55,13 +60,21 @@ def path_of(notification_id: UUID) -> str:
 @pytest.fixture
 def served(app: FastAPI) -> Iterator[str]:
     """The app in this process, behind a real server; its URL."""
+    with serving(app) as url:
+        yield url
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, port=(port := free_port()), log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
     until(lambda: server.started or not thread.is_alive(), "the server starts")
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def test_a_listener_hears_how_it_goes_until_it_is_over(
@@ -153,6 +166,41 @@ def test_who_leaves_is_forgotten(served: str, app: FastAPI, notification_id: UUI
 
     until(lambda: app.state.progress_feed.listeners == 0, "the listener is forgotten")
     assert (meanwhile, told) == (1, 1)
+
+
+def test_listening_holds_no_connection_to_the_database(served: str, app: FastAPI, notification_id: UUID) -> None:
+    pool = engine_of(app.state.sessions).pool
+    assert isinstance(pool, QueuePool)
+
+    with listening(served, path_of(notification_id)) as (_, events):
+        next(events)
+
+        until(lambda: pool.checkedout() == 0, "every connection is given back")
+
+
+def test_a_database_that_is_away_is_waited_for(
+    make_settings: SettingsFactory, stoppable_postgres: StoppablePostgres
+) -> None:
+    url = create_database(stoppable_postgres.url, "push")
+    command.upgrade(alembic_config(url), "head")
+    sessions = create_sessions(url)
+    with transaction(sessions) as session:
+        notification_id = add_deliveries(session, planned_at=database_now(session), counts={"pending": 3})
+
+    with (
+        capture_logs() as logs,
+        serving(create_app(make_settings(database_url=url))) as served,
+        listening(served, path_of(notification_id)) as (_, events),
+    ):
+        next(events)
+        stoppable_postgres.stop(gently=True)
+        until(lambda: "listeners wait for the database" in {line["event"] for line in logs}, "it is noticed")
+        stoppable_postgres.start()
+        finish(sessions)
+        names = [event.name for event in events if event.comment is None]
+    dispose(sessions)
+
+    assert names == ["progress", "end"]
 
 
 def test_a_sign_of_life_comes_while_nothing_happens(
