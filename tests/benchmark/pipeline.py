@@ -104,7 +104,7 @@ def _goals(rounds: list[Round], peers: list[Peer]) -> list[Goal]:
         Goal("CPU of a delivery, all our processes", f"≤ {GOAL_ECDHS} ECDH", f"{ecdhs:.1f}", ecdhs <= GOAL_ECDHS)
     ]
     for peer in peers:
-        what, goal = f"less CPU than {peer.name}", f"{peer.goal:g} ×"
+        what, goal = f"less CPU than {peer.name}", f"≥ {peer.goal:g} ×"
         if peer.send is None:
             goals.append(Goal(what, goal, peer.why_not, None))
             continue
