@@ -35,10 +35,20 @@ VITAL = ("database", "migrations")
 
 _MIGRATIONS = Path(__file__).parents[2] / "alembic"
 _CURRENT_REVISION = "SELECT version_num FROM push_alembic_version"
+# Where somebody holds a batch, workers run, however long the rest has to wait; and whose push service is paused, or
+# held to a rate, waits for that. Served by ix_push_delivery_batches_due.
 _LONGEST_WAIT = """
-    SELECT extract(epoch FROM now() - min(not_before))::integer FROM push_delivery_batches
+    SELECT extract(epoch FROM now() - min(not_before))::integer FROM push_delivery_batches AS batch
     WHERE state IN ('ready', 'leased') AND (state = 'ready' OR leased_until < now()) AND not_before <= now()
-"""  # served by ix_push_delivery_batches_due
+      AND NOT EXISTS (
+          SELECT FROM push_delivery_batches WHERE state = 'leased' AND leased_until > now()
+      )
+      AND NOT EXISTS (
+          SELECT FROM push_service_states AS state
+          WHERE state.endpoint_host = batch.endpoint_host
+            AND greatest(state.paused_until, state.next_slot_at) > now() - interval '5 minutes'
+      )
+"""
 _DRAINING_SINCE = "SELECT to_char(began_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), note FROM push_drain"
 # Some 300 kB in a temporary file, for a moment. What only reads is answered also when the disk is full.
 _TAKE_ROOM = "SET work_mem = '64kB'; SELECT count(*) FROM generate_series(1, 20000)"

@@ -315,6 +315,32 @@ def test_deliveries_on_their_way_are_fine(client: TestClient, database_url: str,
     assert client.get("/health/").json()["status"] == "ok"
 
 
+PAUSED = """INSERT INTO push_service_states (tenant_id, endpoint_host, vapid_key_id, paused_until, strikes)
+    SELECT tenant_id, endpoint_host, vapid_key_id, now() + {until}, 1 FROM push_delivery_batches"""
+ANOTHER_HELD = """INSERT INTO push_delivery_batches (id, tenant_id, notification_id, planned_at, endpoint_host,
+    vapid_key_id, size, state, not_before, lease_token, leased_until)
+    SELECT gen_random_uuid(), tenant_id, notification_id, planned_at, endpoint_host, vapid_key_id, size, 'leased',
+    not_before, gen_random_uuid(), now() + {until} FROM push_delivery_batches"""
+
+
+@pytest.mark.parametrize("why", [PAUSED, ANOTHER_HELD], ids=["its push service is paused", "workers run"])
+def test_deliveries_that_wait_for_another_reason_are_fine_until_it_is_over(
+    client: TestClient, database_url: str, why: str
+) -> None:
+    client.get("/vapid/public-key")
+    execute(database_url, *A_BATCH_DUE_FOR_TEN_MINUTES, why.format(until="interval '1 minute'"))
+    meanwhile = client.get("/health/").json()["status"]
+
+    execute(
+        database_url,
+        "UPDATE push_service_states SET paused_until = now() - interval '10 minutes'",
+        "UPDATE push_delivery_batches SET leased_until = now() - interval '10 minutes' WHERE state = 'leased'",
+    )
+
+    until(lambda: client.get("/health/").json()["status"] == "degraded", "it is noticed again")
+    assert meanwhile == "ok"
+
+
 A_BATCH_DUE_FOR_TEN_MINUTES = (
     f"""INSERT INTO push_notifications
         (id, tenant_id, title, body, type, actions, is_broadcast, ttl_seconds, urgency, state, accepted_at)
