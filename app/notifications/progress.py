@@ -26,7 +26,8 @@ _SETTLED_LATELY = text(
     """
     WITH batch AS (
         SELECT notification_id,
-               coalesce(claimed_at, created_at) AS began_at,
+               state = 'leased' OR (state = 'ready' AND not_before <= now()) AS is_on_its_way,
+               CASE WHEN state <> 'ready' THEN coalesce(claimed_at, created_at) END AS began_at,
                coalesce(closed_at, now()) AS ended_at,
                CASE state
                     WHEN 'closed'
@@ -38,9 +39,9 @@ _SETTLED_LATELY = text(
                END AS settled
         FROM push_delivery_batches AS batch
         WHERE notification_id = ANY(CAST(:ids AS uuid[]))
-          AND state IN ('leased', 'closed')
     ), timed AS (
         SELECT notification_id,
+               is_on_its_way,
                began_at,
                ended_at,
                settled,
@@ -53,7 +54,8 @@ _SETTLED_LATELY = text(
                sum(settled * seconds_lately / seconds) FILTER (WHERE ended_at > now() - :window)
                / extract(epoch FROM least(:window, greatest(:shortest, now() - min(began_at))))
                AS double precision
-           )
+           ),
+           bool_or(is_on_its_way)
     FROM timed
     GROUP BY notification_id
     """
@@ -90,8 +92,8 @@ class Progress:
 def progress_of(session: Session, notifications: Sequence[Notification]) -> dict[UUID, Progress]:
     """Return how far each has come. Their rows were read before, so the end is never told early."""
     counts = repository.counts_of(session, notifications)
-    rates = _rates(session, [each.id for each in notifications if _is_running(each)])
-    return {each.id: _progress(each, counts[each.id], rates.get(each.id)) for each in notifications}
+    paces = _paces(session, [each.id for each in notifications if _is_running(each)])
+    return {each.id: _progress(each, counts[each.id], *paces.get(each.id, (None, False))) for each in notifications}
 
 
 def reasons_of(session: Session, notification: Notification) -> dict[DeliveryStatus, dict[str, int]]:
@@ -117,18 +119,23 @@ def _is_running(notification: Notification) -> bool:
     return notification.state in (NotificationState.PLANNING, NotificationState.SENDING)
 
 
-def _rates(session: Session, notification_ids: Sequence[UUID]) -> dict[UUID, float]:
-    """Return how many deliveries a second were settled lately, of those of which any were."""
+def _paces(session: Session, notification_ids: Sequence[UUID]) -> dict[UUID, tuple[float | None, bool]]:
+    """Return how many deliveries a second were settled lately, and whether any is due or being sent.
+
+    Those that have no batch yet are left out.
+    """
     if not notification_ids:
         return {}
     found = session.execute(
         _SETTLED_LATELY,
         {"ids": plain_array(notification_ids), "window": WINDOW, "shortest": SHORTEST_WINDOW},
     )
-    return {notification_id: rate for notification_id, rate in found if rate}
+    return {notification_id: (rate or None, is_on_its_way) for notification_id, rate, is_on_its_way in found}
 
 
-def _progress(notification: Notification, counts: repository.StatusCounts, rate: float | None) -> Progress:
-    is_planned = notification.targeted is not None
-    seconds_left = math.ceil(counts.get("pending", 0) / rate) if rate and is_planned else None
+def _progress(
+    notification: Notification, counts: repository.StatusCounts, rate: float | None, is_on_its_way: bool
+) -> Progress:
+    is_known = notification.targeted is not None and is_on_its_way
+    seconds_left = math.ceil(counts.get("pending", 0) / rate) if rate and is_known else None
     return Progress(notification, counts, rate and round(rate, 1), seconds_left)

@@ -133,6 +133,23 @@ def test_what_was_sent_long_ago_says_nothing_of_now(session: Session, notificati
     assert (progress.rate_per_second, progress.seconds_left) == (None, None)
 
 
+def test_while_all_that_is_left_waits_for_its_next_try_the_end_is_not_known(
+    session: Session, notification_id: UUID
+) -> None:
+    first, *_ = batches(session)
+    close(session, first, claimed_ago=5, closed_ago=0)
+    session.execute(
+        update(DeliveryBatch)
+        .where(DeliveryBatch.state == BatchState.READY)
+        .values(not_before=func.now() + timedelta(minutes=1))
+    )
+
+    progress = look(session, notification_id)
+
+    assert progress.rate_per_second == 100
+    assert progress.seconds_left is None
+
+
 def test_a_batch_closed_without_counts_is_taken_for_settled(session: Session, notification_id: UUID) -> None:
     first, *_ = batches(session)
     close(session, first, claimed_ago=1000, closed_ago=0)
