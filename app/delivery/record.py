@@ -19,7 +19,7 @@ from app.delivery.recipients import Recipient
 from app.delivery.retry import delay_before_retry
 from app.ids import new_id
 from app.models import BatchState, DeliveryBatch, DeliveryStatus, Subscription
-from app.push.outcome import Outcome, Verdict
+from app.push.outcome import Outcome, Reason, Verdict
 
 STATUS_OF_VERDICT = {
     Verdict.ACCEPTED: DeliveryStatus.SENT,
@@ -31,10 +31,15 @@ STATUS_OF_VERDICT = {
     Verdict.EXPIRED: DeliveryStatus.EXPIRED,
 }
 
+CLOCK_TOLERANCE_SECONDS = 5.0
+
 Answered = tuple[Recipient, Outcome]
 
 # Looked up for every delivery, a member of an enumeration costs ten times as much.
 _SENT, _ACCEPTED = DeliveryStatus.SENT, Verdict.ACCEPTED
+_NOT_TOO_LATE = Outcome(
+    Verdict.RETRY, Reason.DEADLINE, detail="the sending process's clock has jumped", retry_after_seconds=0
+)
 _IS_ONE_OF = text("push_subscriptions.id = ANY(CAST(:ids AS uuid[]))")
 _DROP_EMPTY = text(
     """
@@ -82,8 +87,9 @@ def write(session: Session, work: Work, answered: Sequence[Answered]) -> BatchRe
         ledger.Entry(recipient.subscription_id, _SENT, None, outcome.status_code, None, outcome.message_id, None, 1)
         for recipient, outcome in accepted
     ]
-    entries += [_final_entry(recipient, outcome) for recipient, outcome in others if not _is_retry(outcome)]
-    entries += _retry_entries(session, work, [pair for pair in others if _is_retry(pair[1])])
+    judged = _by_the_databases_clock(session, work, others)
+    entries += [_final_entry(recipient, outcome) for recipient, outcome in judged if not _is_retry(outcome)]
+    entries += _retry_entries(session, work, [pair for pair in judged if _is_retry(pair[1])])
     counts = ledger.write(session, work.notification.id, entries, planned_at=work.planned_at)
     if counts.total() < len(entries):
         # The lease was lost meanwhile, and others have settled some of these: perhaps nobody is left to try again.
@@ -91,6 +97,22 @@ def write(session: Session, work: Work, answered: Sequence[Answered]) -> BatchRe
         session.execute(_DROP_EMPTY, {"batch_ids": plain_array(later)})
     _mark_subscriptions(session, work, [recipient.subscription_id for recipient, _ in accepted], others)
     return BatchReport(counts)
+
+
+def _by_the_databases_clock(session: Session, work: Work, answered: Sequence[Answered]) -> Sequence[Answered]:
+    """Return the outcomes, but for those whom only this process's clock, which has jumped then, calls too late.
+
+    They were not posted, and are to be tried again at once.
+    """
+    if not any(outcome.verdict is Verdict.EXPIRED for _, outcome in answered):
+        return answered
+    seconds_gone = (database_now(session) - work.claimed_at).total_seconds()
+    return [
+        (recipient, _NOT_TOO_LATE)
+        if outcome.verdict is Verdict.EXPIRED and recipient.seconds_left - seconds_gone > CLOCK_TOLERANCE_SECONDS
+        else (recipient, outcome)
+        for recipient, outcome in answered
+    ]
 
 
 def _is_retry(outcome: Outcome) -> bool:
@@ -132,7 +154,7 @@ def _retry_entries(session: Session, work: Work, answered: Sequence[Answered]) -
                     response_code=outcome.status_code,
                     error_message=outcome.detail or outcome.reason.value,
                     batch_id=batch_id if is_in_time else None,
-                    tries=1,
+                    tries=0 if outcome is _NOT_TOO_LATE else 1,
                 )
             )
     return entries

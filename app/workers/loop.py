@@ -84,7 +84,8 @@ class DeliveryLoop:
             elif self._listener.wait(self._seconds_to_wait()):
                 self._active_at = time.monotonic()
                 # Rings that come thick and fast are heard as one.
-                self._stopping.wait(max(0.0, looked_at + LOOK_AT_MOST_EVERY_SECONDS - self._active_at))
+                seconds_left = max(0.0, looked_at + LOOK_AT_MOST_EVERY_SECONDS - self._active_at)
+                self._stopping.wait(min(seconds_left, LOOK_AT_MOST_EVERY_SECONDS))  # also after a clock's jump back
         self._listener.close()
 
     def _look(self) -> bool:

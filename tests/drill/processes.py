@@ -72,13 +72,6 @@ class Worker:
         finally:
             self._process.send_signal(signal.SIGCONT)
 
-    def jump_ahead(self) -> None:
-        """Let the clocks of its process, one with --jump, jump ahead."""
-        self._process.send_signal(signal.SIGUSR1)
-
-    def jump_back(self) -> None:
-        self._process.send_signal(signal.SIGUSR2)
-
     def stop(self) -> int:
         """Tell it to end (SIGTERM) and return its exit code; fails when it does not end in time."""
         self._process.send_signal(signal.SIGTERM)

@@ -9,6 +9,8 @@ HOUR = 3600
 TTL_SECONDS = 1800
 SHORT_LEASES = ["tests.drill.worker", "--lease", "5"]  # seconds; a post that hangs is given up after 15
 
+JUMPING_CLOCKS = ["tests.drill.worker", "--jump", str(HOUR), "--jump-while"]
+
 TRIED_IN_VAIN = "SELECT count(*) FROM push_delivery_logs WHERE status = 'pending' AND attempts > 0"
 MAKE_SOME_TOO_LATE = """
     WITH late AS (
@@ -57,6 +59,29 @@ def test_workers_whose_clocks_are_an_hour_off(service: Service) -> None:
     assert result.by_reason == {"deadline": late}
     assert len(arrivals) == service.recipients - late
     assert TTL_SECONDS - elapsed - 1 <= shortest <= longest <= TTL_SECONDS
+
+
+def test_a_worker_whose_clocks_jump_by_an_hour(service: Service) -> None:
+    api = service.start_api()
+    ahead = service.directory / "the-clocks-are-ahead"
+    worker = service.start_worker(command=[*JUMPING_CLOCKS, str(ahead)])
+    slowed = {"action": "answer", "status": 503, "retry_after": 1, "every": 20}
+    service.push_service.misbehaves(**slowed, times=service.recipients // 20)
+    assert service.broadcast(api, ttl=TTL_SECONDS).status_code == 202
+    first = service.somewhere(0.1, 0.4)
+    second = first + service.somewhere(0.1, 0.4)
+
+    service.until_accepted(first)
+    ahead.touch()
+    in_flight = service.claims.note()
+    service.until_accepted(second)
+    ahead.unlink()
+    service.until_finished()
+
+    service.say(f"its clocks jumped after {first:,} messages, {in_flight:,} in flight, and back after {second:,}")
+    assert worker.is_alive, "the only one, all the time"
+    # Those that wait for an answer then wait for an hour, it seems: they are given up, and sent again.
+    assert service.account(somebody_died=True).by_status == {"sent": service.recipients}
 
 
 def test_a_push_service_that_hangs_longer_than_a_lease(service: Service) -> None:

@@ -1,19 +1,21 @@
 """A worker process with ways of its own: clocks that are wrong or jump, a short lease, look-ups that fail.
 
-Run: python -m tests.drill.worker [--clock SECONDS] [--jump SECONDS] [--lease SECONDS] [--failing-name NAME
---failing-while FILE]. It reads its settings from the environment and ends as every worker does: at SIGTERM, or when
-its standard input ends. At SIGUSR1 all its clocks jump ahead, at SIGUSR2 back.
+Run: python -m tests.drill.worker [--clock SECONDS] [--jump SECONDS --jump-while FILE] [--lease SECONDS]
+[--failing-name NAME --failing-while FILE]. It reads its settings from the environment and ends as every worker
+does: at SIGTERM, or when its standard input ends.
 """
 
 import argparse
 import datetime as datetime_module
-import signal
 import socket
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+LOOK_EVERY_SECONDS = 0.01
 
 _jumped_seconds = 0.0
 
@@ -39,15 +41,16 @@ def shift_the_clock(seconds: float) -> None:
     datetime_module.datetime = ShiftedDatetime  # type: ignore[misc]
 
 
-def jump_when_told(seconds: float) -> None:
-    """Let all clocks jump, the monotonic one too, as a machine's may that was moved while it ran."""
+def jump_when_told(seconds: float, ahead: Path) -> None:
+    """Let all clocks be so much ahead while there is such a file, the monotonic one too."""
 
-    def jump(number: int, _frame: Any) -> None:
+    def watch() -> None:
         global _jumped_seconds  # noqa: PLW0603 - the process's clocks are one
-        _jumped_seconds += seconds if number == signal.SIGUSR1 else -seconds
+        while True:
+            _jumped_seconds = seconds if ahead.exists() else 0.0
+            time.sleep(LOOK_EVERY_SECONDS)
 
-    for number in (signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, jump)
+    threading.Thread(target=watch, name="clocks", daemon=True).start()
 
 
 def fail_to_look_up(name: str, failing: Path) -> None:
@@ -66,14 +69,15 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clock", type=float, default=0.0, help="seconds that this process is ahead")
     parser.add_argument("--lease", type=float, default=None, help="seconds that a lease lasts")
-    parser.add_argument("--jump", type=float, default=0.0, help="seconds that its clocks jump")
+    parser.add_argument("--jump", type=float, default=0.0, help="seconds that its clocks are ahead ...")
+    parser.add_argument("--jump-while", type=Path, default=None, help="... while there is this file")
     parser.add_argument("--failing-name", default="", help="a name that cannot be looked up ...")
     parser.add_argument("--failing-while", type=Path, default=None, help="... while there is this file")
     options = parser.parse_args()
     if options.clock or options.jump:
         shift_the_clock(options.clock)
     if options.jump:
-        jump_when_told(options.jump)
+        jump_when_told(options.jump, options.jump_while)
     if options.failing_while:
         fail_to_look_up(options.failing_name, options.failing_while)
 

@@ -7,12 +7,14 @@ import pytest
 from sqlalchemy import event, func, select, text
 
 from app.db.session import PASSING_ERRORS, engine_of, transaction
-from app.delivery import run
+from app.delivery import record, run
 from app.models import DeliveryLog, DeliveryStatus, Notification, Subscription
-from tests.support.delivery import finish_with_a_worker, send
+from app.push.outcome import Outcome, Reason, Verdict
+from tests.support.delivery import finish_with_a_worker, ledger_adds_up, send
 from tests.support.senders import GONE, REJECTED, UNAVAILABLE, ScriptedSender
 
 AUDIENCE = 6
+TOO_LATE = Outcome(Verdict.EXPIRED, Reason.DEADLINE)  # says the sender, by the process's clock
 
 
 class FailingConnection:
@@ -61,6 +63,30 @@ def finish_over_days(pipeline):
             session.execute(text("UPDATE push_delivery_batches SET leased_until = now() WHERE state = 'leased'"))
             unfinished = select(func.count()).where(Notification.state != "sent")
             is_unfinished = bool(session.scalars(unfinished).one())
+
+
+def test_who_is_too_late_by_a_clock_that_jumped_is_tried_again_and_posted(pipeline, sender, subscribe):
+    subscribers = subscribe(AUDIENCE)
+    sender.start_again([TOO_LATE] * 2)
+
+    sent = send(pipeline)
+    waiting = Counter(subscriber.log.status for subscriber in subscribers)
+    finish_over_days(pipeline)
+
+    assert waiting == {DeliveryStatus.SENT: AUDIENCE - 2, DeliveryStatus.PENDING: 2}
+    assert {(each.log.status, each.log.attempts) for each in subscribers} == {(DeliveryStatus.SENT, 1)}
+    assert {each.row.failure_count for each in subscribers} == {0}
+    assert ledger_adds_up(pipeline.sessions, sent)
+
+
+def test_who_is_too_late_by_the_databases_clock_too_has_expired(pipeline, sender, subscribe, monkeypatch):
+    [subscriber] = subscribe(1)
+    sender.start_again([TOO_LATE])
+    monkeypatch.setattr(record, "CLOCK_TOLERANCE_SECONDS", 3600.0)
+
+    send(pipeline, ttl=3600)
+
+    assert (subscriber.log.status, subscriber.log.reason) == (DeliveryStatus.EXPIRED, "deadline")
 
 
 def steps_of_a_send(pipeline, connection):

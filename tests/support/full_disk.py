@@ -73,7 +73,7 @@ def small_disk(megabytes: int) -> Iterator[SmallDisk | None]:
 
 
 class RefusedWrites:
-    """A full disk as a service meets it, where none can be mounted: every write to our tables gets PostgreSQL's error.
+    """A full disk as a service meets it, where none can be mounted: each write to our tables gets its error.
 
     It goes on reading, as it does with a full disk, and does not crash of it, as it may do then.
     """

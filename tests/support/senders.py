@@ -25,9 +25,10 @@ class ScriptedSender:
         self._before = before
         self.start_again()
 
-    def start_again(self) -> None:
-        """Forget what was posted, and begin with the first outcome again."""
+    def start_again(self, outcomes: Sequence[Outcome] | None = None) -> None:
+        """Forget what was posted, and begin with the first outcome again, or with those of others."""
         self.posted: list[PushMessage] = []
+        self._outcomes = self._outcomes if outcomes is None else list(outcomes)
         self._next_outcomes = list(self._outcomes)
 
     def send(
