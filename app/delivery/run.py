@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -78,7 +79,10 @@ def run_next(
 
     Raises as run_batch does, and when the database cannot be asked.
     """
-    return _run(pipeline, lease_one, stop=stop) is not None
+    try:
+        return _run(pipeline, lease_one, stop=stop) is not None
+    except claim.NotNow:
+        return True  # another process was faster; there may be something else
 
 
 def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = never) -> BatchReport:
@@ -89,17 +93,19 @@ def run_batch(pipeline: Pipeline, batch_id: UUID, *, stop: Callable[[], bool] = 
     not be run and is put off; or that its lane has to wait, and workers will see to it. Raises only when not even
     that could be written: then its lease has to run out.
     """
-    report = _run(pipeline, lambda session: lease_batch(session, batch_id), stop=stop)
-    if report is None:
-        with transaction(pipeline.sessions) as session:
-            claim.release(session, [batch_id])
-    return report or BatchReport()
+    with suppress(claim.NotNow):
+        report = _run(pipeline, lambda session: lease_batch(session, batch_id), stop=stop)
+        if report is not None:
+            return report
+    with transaction(pipeline.sessions) as session:
+        claim.release(session, [batch_id])
+    return BatchReport()
 
 
 def _run(
     pipeline: Pipeline, lease_one: Callable[[Session], Lease | None], *, stop: Callable[[], bool]
 ) -> BatchReport | None:
-    """Run the batch that `lease_one` claims, or return None when it claims none, or may not yet."""
+    """Run the batch that `lease_one` claims, or return None when it claims none. Raises NotNow."""
     lease = work = None
     claimed_at = time.monotonic()
     try:
@@ -112,7 +118,7 @@ def _run(
         work = claimed
         return BatchReport() if work is None else _deliver(pipeline, work, key_pairs, claimed_at, stop=stop)
     except claim.NotNow:
-        return None
+        raise
     except Exception as error:
         if lease is None:
             raise
@@ -176,7 +182,7 @@ class _Writer:
         self._has_given_up = False
         self._service = metrics.service_label(work.lane.endpoint_host)
         self._in_flight = metrics.deliveries_in_flight.labels(service=self._service)
-        self._in_flight.inc(len(work.recipients))
+        self._in_flight.inc(work.turn.messages)
         self._written_at = time.monotonic()
 
     def stop(self) -> None:
@@ -200,7 +206,7 @@ class _Writer:
             if not self._has_given_up:
                 self._patiently(self._write_and_close)
         finally:
-            self._in_flight.dec(len(self._unanswered) + len(self._answered))
+            self._in_flight.dec(self._unused + len(self._answered))
 
     def _write_and_renew(self, session: Session) -> BatchReport:
         report = record.write(session, self._work, self._answered)

@@ -1,5 +1,6 @@
 """Which lanes are open, what is claimed in them, and how all processes wait and slow down together."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -20,7 +21,9 @@ from app.models import (
     ServiceState,
     VapidKey,
 )
+from tests.support.delivery import is_somebody_waiting
 from tests.support.ledger import FCM, MOZILLA, add_notification, add_tenant
+from tests.support.waiting import until
 
 LATER = timedelta(minutes=10)
 LONG_TURN, LONG_TURN_SECONDS = Turn(3000, 10.0), 300.0
@@ -266,6 +269,17 @@ def test_turns_of_a_host_follow_each_other_whoever_takes_them(sessions, lane, mo
     assert begins[0] == 0
     assert LONG_TURN_SECONDS / 2 < begins[1] <= LONG_TURN_SECONDS
     assert begins[2] - begins[1] > LONG_TURN_SECONDS / 2
+
+
+def test_who_reserves_at_the_same_time_waits_and_sees_it(sessions, lane):
+    with ThreadPoolExecutor(1) as thread, transaction(sessions) as session:
+        first = service_states.reserve(session, lane(FCM), LONG_TURN, is_capped=True)
+        second = thread.submit(reserve, sessions, lane(FCM, tenant_of(sessions)), LONG_TURN)
+        until(lambda: is_somebody_waiting(sessions))
+        session.commit()
+
+        assert first is not None
+        assert second.result() is None
 
 
 def test_what_is_reserved_lasts_as_long_as_the_rate_says(sessions, lane):
