@@ -56,9 +56,9 @@ class PushService:
         )
 
     @property
-    def hosts(self) -> tuple[str, str]:
-        """Of the first and of the second push service, with their port."""
-        return urlsplit(self.url).netloc, urlsplit(self.second_url).netloc
+    def hosts(self) -> tuple[str, str, str]:
+        """Of the three push services, with their port. Nobody is at the third one unless moved there."""
+        return urlsplit(self.url).netloc, urlsplit(self.second_url).netloc, urlsplit(self.third_url).netloc
 
     @property
     def accepted(self) -> int:

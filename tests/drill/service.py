@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
@@ -33,6 +34,18 @@ LONG_SECONDS = 420.0  # of waiting, where the machine may be slow; never what a 
 _PENDING = """
     SELECT count(*) FROM push_delivery_logs JOIN push_delivery_batches AS batch ON batch.id = batch_id
     WHERE status = 'pending' AND endpoint_host LIKE :host
+"""
+
+_MOVE = """
+    WITH one AS (
+        SELECT id, :origin || substr(endpoint, length('https://' || :first) + 1) AS endpoint
+        FROM push_subscriptions WHERE endpoint_host = :first ORDER BY id LIMIT :count
+    ), moved AS (
+        UPDATE push_subscriptions AS subscription
+        SET endpoint = one.endpoint, endpoint_hash = sha256(convert_to(one.endpoint, 'UTF8')), endpoint_host = :host
+        FROM one WHERE subscription.id = one.id RETURNING 1
+    )
+    SELECT count(*) FROM moved
 """
 
 Say = Callable[[str], None]
@@ -153,6 +166,11 @@ class Service:
     def pending(self, host: str = "%") -> int:
         """Return how many deliveries are pending, at one push service or at all."""
         return int(self.scalar(_PENDING, host=host))
+
+    def move(self, count: int, origin: str) -> int:
+        """Let so many subscriptions of the first push service be at another one, and return how many they are."""
+        names = {"first": urlsplit(self.push_service.url).netloc, "host": urlsplit(origin).netloc}
+        return int(self.scalar(_MOVE, count=count, origin=origin, **names))
 
     def plan(self, notification_id: str) -> list[UUID]:
         """Plan a notification here and now, and return its batches."""

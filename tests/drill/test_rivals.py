@@ -86,7 +86,7 @@ def test_a_worker_whose_clocks_jump_by_an_hour(service: Service) -> None:
 
 def test_a_push_service_that_hangs_longer_than_a_lease(service: Service) -> None:
     api = service.start_api()
-    healthy, hanging = service.push_service.hosts
+    healthy, hanging, _ = service.push_service.hosts
     service.push_service.misbehaves(action="hang", host=hanging)
     for _ in range(WORKERS):
         service.start_worker(command=SHORT_LEASES)
