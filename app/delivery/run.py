@@ -1,7 +1,6 @@
 """Running a batch: claim it, post with no database session held, record as the answers come."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
@@ -42,8 +41,7 @@ LONGEST_WAIT_SECONDS = 5.0
 LOOK_EVERY_SECONDS = 0.05
 INLINE_THREADS = 40  # as many as requests are served at once
 
-# Looked up for every delivery, a member of an enumeration costs ten times as much.
-_ACCEPTED, _RETRY = Verdict.ACCEPTED, Verdict.RETRY
+_RETRY = Verdict.RETRY  # looked up for every delivery, a member of an enumeration costs ten times as much
 
 log = structlog.get_logger(__name__)
 
@@ -156,9 +154,10 @@ def _deliver(
 
 
 def _wait(seconds: float, must_stop: Callable[[], bool]) -> None:
-    until = time.monotonic() + seconds
-    while not must_stop() and (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, LOOK_EVERY_SECONDS))
+    # Step by step, and not until a moment: a clock that jumps back would make that an hour.
+    while seconds > 0 and not must_stop():
+        time.sleep(min(seconds, LOOK_EVERY_SECONDS))
+        seconds -= LOOK_EVERY_SECONDS
 
 
 class _Writer:
@@ -180,8 +179,8 @@ class _Writer:
         self._answered: list[Answered] = []
         self._retries = 0
         self._has_given_up = False
-        self._service = metrics.service_label(work.lane.endpoint_host)
-        self._in_flight = metrics.deliveries_in_flight.labels(service=self._service)
+        service = metrics.service_label(work.lane.endpoint_host)
+        self._in_flight = metrics.deliveries_in_flight.labels(service=service)
         self._in_flight.inc(work.turn.messages)
         self._written_at = time.monotonic()
 
@@ -245,17 +244,7 @@ class _Writer:
                 wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
         self.report.add(report)
         self._watch.committed()
-        _measure(self._service, [outcome for _, outcome in self._answered])
         self._in_flight.dec(len(self._answered))
         self._answered = []
         self._retries = 0
         self._written_at = time.monotonic()
-
-
-def _measure(service: str, outcomes: list[Outcome]) -> None:
-    counts: Counter[Verdict] = Counter(outcome.verdict for outcome in outcomes if outcome.verdict is not _ACCEPTED)
-    counts[Verdict.ACCEPTED] = len(outcomes) - counts.total()
-    for verdict, count in counts.items():
-        metrics.deliveries.labels(service=service, verdict=verdict.value).inc(count)
-    durations = [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
-    metrics.observe_all(metrics.push_request_duration.labels(service=service), durations)

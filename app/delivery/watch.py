@@ -1,6 +1,7 @@
 """Watching a lane while a batch of it runs: pauses it when its push service wants that, and lets it go on."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import structlog
@@ -11,9 +12,11 @@ from app.delivery.claim import Work
 from app.delivery.pace import Condition, Pause, Tally, decide
 from app.delivery.traffic import Traffic
 from app.observability import metrics
-from app.push.outcome import Outcome
+from app.push.outcome import Outcome, Verdict
 
 SHORTEST_MEASURED_SECONDS = 0.1
+
+_ACCEPTED = Verdict.ACCEPTED  # looked up for every delivery, a member of an enumeration costs ten times as much
 
 log = structlog.get_logger(__name__)
 
@@ -27,12 +30,14 @@ class LaneWatch:
         self._traffic = traffic
         self._began_at = time.monotonic()
         self._answered = 0
+        self._outcomes: Sequence[Outcome] = ()
         self._tally = Tally()
         self._pause: Pause | None = None
         self._is_well_again = False
 
     def write(self, session: Session, outcomes: Sequence[Outcome]) -> None:
         """Note what these answers mean for the lane. For a healthy one that costs no statement."""
+        self._outcomes = outcomes
         self._tally = tally = Tally.of(outcomes)
         carried = Tally() if tally.accepted else self._traffic.carried(self._lane)
         self._pause = decide(tally + carried, self._condition, rate=self._rate(tally))
@@ -43,13 +48,15 @@ class LaneWatch:
             self._is_well_again = service_states.recover(session, self._lane)
 
     def committed(self) -> None:
-        """Tell this process, and the log, what was written."""
+        """Tell this process, its metrics and the log what was written."""
         self._answered += self._tally.answered
         host = self._lane.endpoint_host
+        service = metrics.service_label(host)
+        _measure(service, self._outcomes)
         if self._pause is None:
             self._traffic.saw(self._lane, self._tally)
         elif self._traffic.pause(self._lane, self._pause.seconds):
-            reason, service = self._pause.reason.value, metrics.service_label(host)
+            reason = self._pause.reason.value
             metrics.service_pauses.labels(service=service, reason=reason).inc()
             log.warning(
                 "push service paused", service_host=host, reason=reason, seconds=round(self._pause.seconds, 1)
@@ -63,3 +70,12 @@ class LaneWatch:
         """Return how fast this process goes in the lane, in answers a second."""
         seconds = max(SHORTEST_MEASURED_SECONDS, time.monotonic() - self._began_at)
         return (self._answered + tally.answered) / seconds * max(1, self._traffic.batches_in(self._lane))
+
+
+def _measure(service: str, outcomes: Sequence[Outcome]) -> None:
+    counts: Counter[Verdict] = Counter(outcome.verdict for outcome in outcomes if outcome.verdict is not _ACCEPTED)
+    counts[_ACCEPTED] = len(outcomes) - counts.total()
+    for verdict, count in counts.items():
+        metrics.deliveries.labels(service=service, verdict=verdict.value).inc(count)
+    durations = [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
+    metrics.observe_all(metrics.push_request_duration.labels(service=service), durations)

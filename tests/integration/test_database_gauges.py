@@ -14,6 +14,9 @@ from sqlalchemy.dialects.postgresql import dialect
 from sqlalchemy.exc import OperationalError
 
 from app.db.session import SessionFactory, create_sessions, transaction
+from app.delivery import service_states
+from app.delivery.lanes import Lane
+from app.delivery.pace import Pause, PauseReason
 from app.ids import new_id
 from app.models import (
     DEFAULT_TENANT_ID,
@@ -178,6 +181,26 @@ def test_one_run_sets_all_gauges(sessions: SessionFactory, vapid_key_id: UUID, g
     assert found.value("push_unfinished_notifications", state="planning") == 0
     assert found.value("push_database_up") == 1
     assert found.value("push_database_gauges_refreshed_timestamp_seconds")
+
+
+def test_paused_push_services_are_counted_by_reason_until_their_time_is_over(
+    sessions: SessionFactory, vapid_key_id: UUID, gauges: DatabaseGauges
+) -> None:
+    for host, reason in (("web.push.apple.com", "throttled"), ("dm3p.notify.windows.com", "troubled")):
+        lane = Lane(DEFAULT_TENANT_ID, host, vapid_key_id)
+        with transaction(sessions) as session:
+            service_states.pause(session, lane, Pause(PauseReason(reason), 600.0))
+
+    gauges(sessions)
+    paused = scraped()
+    with transaction(sessions) as session:
+        session.execute(text("UPDATE push_service_states SET paused_until = now()"))
+    gauges.refresh(sessions)
+
+    assert paused.value("push_services_paused", service="apple", reason="throttled") == 1
+    assert paused.value("push_services_paused", service="wns", reason="troubled") == 1
+    assert paused.value("push_services_paused", service="fcm", reason="throttled") == 0
+    assert scraped().value("push_services_paused", service="apple", reason="throttled") == 0
 
 
 def test_counts_are_answered_from_indexes(database_url: str, sessions: SessionFactory, vapid_key_id: UUID) -> None:
