@@ -7,12 +7,13 @@ from uuid import UUID
 
 from fastapi import Depends, Path, Request
 
+from app.db.session import transaction
 from app.notifications import service
 from app.notifications.events import ProgressFeed
 from app.notifications.schemas import Progress
 from app.web import event_stream
 from app.web.auth import ServiceDep
-from app.web.deps import SessionDep
+from app.web.deps import SessionsDep
 from app.web.event_stream import EventStream
 from app.web.problems import problem_responses
 from app.web.routing import api_router
@@ -24,13 +25,15 @@ router = api_router(prefix="/notifications", tags=["notifications"])
 
 def get_first_progress(
     notification_id: Annotated[UUID, Path(description="As the answer to send or broadcast gave it.")],
-    session: SessionDep,
+    sessions: SessionsDep,
     caller: ServiceDep,
 ) -> Progress:
-    return service.progress(session, caller.tenant_id, notification_id).shown()
+    # In a transaction of its own: one that waits for the request to go on would keep its connection from others.
+    with transaction(sessions) as session:
+        return service.progress(session, caller.tenant_id, notification_id).shown()
 
 
-def get_feed(request: Request) -> ProgressFeed:
+async def get_feed(request: Request) -> ProgressFeed:
     feed: ProgressFeed = request.app.state.progress_feed
     return feed
 

@@ -1,11 +1,13 @@
 """Progress as Server-Sent Events, from a real server to real connections."""
 
+import asyncio
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
@@ -21,7 +23,7 @@ from app.ids import new_id
 from app.main import create_app
 from app.models import BatchState, DeliveryBatch, DeliveryLog, DeliveryStatus, Notification, NotificationState
 from app.notifications import events as feed
-from tests.support.api import SERVICE_HEADERS, LiveServer, LiveServerFactory, SettingsFactory
+from tests.support.api import API_KEY, SERVICE_HEADERS, LiveServer, LiveServerFactory, SettingsFactory
 from tests.support.databases import StoppablePostgres, alembic_config, create_database, dispose
 from tests.support.events import Event, listening
 from tests.support.ledger import add_deliveries, add_notification, add_tenant
@@ -176,6 +178,23 @@ def test_listening_holds_no_connection_to_the_database(served: str, app: FastAPI
         next(events)
 
         until(lambda: pool.checkedout() == 0, "every connection is given back")
+
+
+def test_many_may_come_at_once(served: str, notification_id: UUID) -> None:
+    """More than there are threads and connections to the database: nobody holds one and waits for the other."""
+    request = f"GET {path_of(notification_id)} HTTP/1.1\r\nHost: here\r\nX-API-Key: {API_KEY}\r\n\r\n"
+
+    async def status() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(served).port)
+        writer.write(request.encode())
+        answer = await reader.readline()
+        writer.close()
+        return answer
+
+    async def all_at_once() -> list[bytes]:
+        return await asyncio.gather(*(status() for _ in range(300)))
+
+    assert set(asyncio.run(all_at_once())) == {b"HTTP/1.1 200 OK\r\n"}
 
 
 def test_a_database_that_is_away_is_waited_for(
