@@ -2,13 +2,14 @@
 
 import threading
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from sqlalchemy import func, select
 
 from app.db.session import database_now, transaction
 from app.models import DeliveryLog, Subscription
-from app.workers.loop import DeliveryLoop
+from app.workers.loop import DeliveryLoop, _Calls
 from tests.support.delivery import NOTHING_INLINE, send
 from tests.support.ledger import FCM, MOZILLA, add_subscription
 from tests.support.senders import ACCEPTED, WAIT_SECONDS
@@ -79,3 +80,28 @@ def test_others_are_sent_to_while_they_hang(pipeline, audience, count):
     sender.answer.set()
     until(lambda: sent_to(pipeline, HANGING) == 6 * count, "and then they are sent to, too")
     assert loop.stop(WAIT_SECONDS)
+
+
+def _are_asleep(calls, count):
+    return calls.waiting == count
+
+
+def test_of_the_runners_asleep_the_last_one_is_woken():
+    calls = _Calls()
+    woken: list[str] = []
+
+    def sleep(name):
+        calls.wait(0)
+        woken.append(name)
+
+    threads = [threading.Thread(target=sleep, args=(name,), daemon=True) for name in ("first", "last")]
+    for number, thread in enumerate(threads, 1):
+        thread.start()
+        until(partial(_are_asleep, calls, number))
+    calls.call()
+    threads[1].join(WAIT_SECONDS)
+    calls.call_all()
+    threads[0].join(WAIT_SECONDS)
+
+    assert woken == ["last", "first"]
+    calls.wait(0)  # called already: nobody sleeps through a call
