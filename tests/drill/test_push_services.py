@@ -13,37 +13,36 @@ BLAMED = "SELECT count(*) FROM push_subscriptions WHERE NOT enabled OR gone_at I
 PUT_OFF = "SELECT count(*) FROM push_delivery_logs WHERE status = 'pending' AND reason = :reason"
 
 
-def misbehaviours(recipients: int) -> dict[str, dict[str, Any]]:
-    """Return what goes wrong, in order, each for as many messages as `times` says."""
-    part = recipients // 10
-    return {
-        "answers 500 for a while": {"action": "answer", "status": 500, "times": part},
-        "resets connections": {"action": "reset", "every": 250, "times": part // 50, "delivers": True},
-        "answers with garbage": {"action": "garbage", "every": 250, "times": part // 50},
-        "refuses with an endless body": {"action": "endless_body", "status": 502, "every": 5, "times": part},
-        "accepts with an endless body": {"action": "endless_body", "status": 201, "every": 5, "times": part},
-        "accepts with a slow body": {"action": "slow_body", "status": 201, "every": 50, "times": part // 10},
-    }
+# What goes wrong, and how often before it is well again. Whoever has trouble with more than half of what is sent is
+# left alone for a while: so only a part is hit, but for the first.
+MISBEHAVIOURS: dict[str, tuple[dict[str, Any], int]] = {
+    "answers 500": ({"action": "answer", "status": 500}, 50),
+    "resets connections": ({"action": "reset", "every": 500, "delivers": True}, 3),
+    "answers with garbage": ({"action": "garbage", "every": 500}, 3),
+    "refuses with an endless body": ({"action": "endless_body", "status": 502, "every": 5}, 300),
+    "accepts with an endless body": ({"action": "endless_body", "status": 201, "every": 5}, 300),
+    "accepts with a slow body": ({"action": "slow_body", "status": 201, "every": 50}, 30),
+}
 
 
 def test_a_push_service_that_misbehaves_in_many_ways(service: Service) -> None:
     api = service.start_api()
     service.start_worker()
     push_service = service.push_service
-    faults = misbehaviours(service.recipients)
-    expected = 0
 
-    for what, fault in faults.items():
-        before = push_service.accepted
+    for what, (fault, times) in MISBEHAVIOURS.items():
+        before = push_service.counts
         push_service.misbehaves(**fault)
         assert service.broadcast(api).status_code == 202
-        expected += fault["times"]
-        service.until(lambda: push_service.counts["faults"] >= expected, what)  # noqa: B023 - asked at once
-        service.say(f"{what}: {fault['times']:,} times, {push_service.accepted - before:,} accepted meanwhile")
+        goal = before["faults"] + times
+        service.until(lambda: push_service.counts["faults"] >= goal, what)  # noqa: B023 - asked at once
+        push_service.behaves()
+        after = push_service.counts
+        came, hit = after["accepted"] - before["accepted"], after["faults"] - before["faults"]
+        service.say(f"{what}, {hit:,} times; {came:,} were accepted meanwhile")
     service.until_finished()
 
-    result = service.account()
-    assert result.by_status == {"sent": len(faults) * service.recipients}
+    assert service.account().by_status == {"sent": len(MISBEHAVIOURS) * service.recipients}
     assert service.scalar(BLAMED) == 0
 
 
@@ -57,7 +56,7 @@ def test_a_push_service_that_says_goaway_every_thousand_requests(service: Servic
 
     connections = service.push_service.counts["connections_by_http_version"].get("2", 0)
     service.say(f"{connections} connections, each told to go after 1,000 requests")
-    assert connections > service.recipients // 1000
+    assert connections >= service.recipients // 1000
     result = service.account()
     assert (result.by_status, result.messages) == ({"sent": service.recipients}, service.recipients)
 
