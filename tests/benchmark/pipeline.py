@@ -104,12 +104,12 @@ def _goals(rounds: list[Round], peers: list[Peer]) -> list[Goal]:
         Goal("CPU of a delivery, all our processes", f"≤ {GOAL_ECDHS} ECDH", f"{ecdhs:.1f}", ecdhs <= GOAL_ECDHS)
     ]
     for peer in peers:
-        what, goal = f"less CPU than {peer.name}", f"≥ {peer.goal:g} ×"
+        what, goal = f"less CPU than {peer.name}", f"≥ {peer.goal:g} ×" if peer.goal else "–"
         if peer.send is None:
             goals.append(Goal(what, goal, peer.why_not, None))
             continue
         times = median(each.theirs[peer.name].cpu_us / each.ours.cpu_us for each in rounds)
-        goals.append(Goal(what, goal, f"{times:.1f} ×", times >= peer.goal))
+        goals.append(Goal(what, goal, f"{times:.1f} ×", times >= peer.goal if peer.goal else None))
     return goals
 
 

@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One line of the conclusion. `is_met` is None when it could not be measured."""
+    """One line of the conclusion. `is_met` is None when it could not be measured, or nothing is asked of it."""
 
     what: str
     goal: str
@@ -115,6 +115,6 @@ def goals_in(file: Path) -> list[Goal]:
 
 
 def goal_table(goals: Iterable[Goal]) -> Table:
-    said = {True: "yes", False: "no", None: "not measured"}
+    said = {True: "yes", False: "no", None: "–"}
     rows = ((goal.what, goal.goal, goal.measured, said[goal.is_met]) for goal in goals)
     return table("The goals", ("what", "goal", "measured", "met"), rows)
