@@ -4,7 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
-from app.delivery.lanes import OpenLane
+from app.delivery.lanes import Lane, OpenLane
 from app.observability.metrics import service_label
 
 # Two batches of one host keep the sender full: while the last answers of one come in, the other goes on. A third
@@ -26,7 +26,7 @@ class Berths:
         self._has_answered = has_answered
         self._lock = threading.Lock()
         self._entries = 0
-        self._entered_at: dict[str, int] = {}
+        self._entered_at: dict[str | Lane, int] = {}
         self._running: Counter[str] = Counter()
         self._by_service: Counter[str] = Counter()
         self._troubled = 0
@@ -39,7 +39,8 @@ class Berths:
     def enter(self, lanes: Iterable[OpenLane]) -> OpenLane | None:
         """Take a berth for one of the lanes, and return it: of the hosts with room, the one with the least to do.
 
-        Among those, the lane whose notification has got the least so far; then the host whose turn is longest ago.
+        Among those, the lane whose notification has got the least so far; then the host, and the lane of it, whose
+        turn is longest ago.
         """
         with self._lock:
             admitted = [open_lane for open_lane in lanes if self._has_room(open_lane)]
@@ -47,8 +48,7 @@ class Berths:
                 return None
             chosen = min(admitted, key=self._rank)
             self._entries += 1
-            host = chosen.lane.endpoint_host
-            self._entered_at[host] = self._entries
+            self._entered_at[chosen.lane.endpoint_host] = self._entered_at[chosen.lane] = self._entries
             self._count(chosen, 1)
             return chosen
 
@@ -70,9 +70,10 @@ class Berths:
             and (open_lane.strikes == 0 or self._troubled < self._of_the_troubled)
         )
 
-    def _rank(self, open_lane: OpenLane) -> tuple[int, int, int]:
-        host = open_lane.lane.endpoint_host
-        return self._running[host], open_lane.position, self._entered_at.get(host, 0)
+    def _rank(self, open_lane: OpenLane) -> tuple[int, ...]:
+        lane = open_lane.lane
+        last_turns = (self._entered_at.get(lane.endpoint_host, 0), self._entered_at.get(lane, 0))
+        return self._running[lane.endpoint_host], open_lane.position, *last_turns
 
     def _count(self, open_lane: OpenLane, change: int) -> None:
         host = open_lane.lane.endpoint_host

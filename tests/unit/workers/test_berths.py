@@ -94,6 +94,18 @@ def test_hosts_take_turns():
     assert order == lanes * 2
 
 
+def test_tenants_take_turns_at_a_host_that_always_has_work_for_each():
+    one = berths(1)
+    lanes = [open_lane(FCM, tenant=number) for number in (1, 2)]
+    order = []
+    for _ in range(4):
+        chosen = one.enter(lanes)
+        order.append(chosen)
+        one.leave(chosen)
+
+    assert order == lanes * 2
+
+
 def test_who_leaves_makes_room():
     some = berths()
     chosen = some.enter([open_lane(FCM, strikes=2)])
