@@ -50,19 +50,27 @@ _SETTLE = text(
         = (pending.planned_at, pending.notification_id, pending.subscription_id)
     """
 )
-# Nobody claims in a lane that is paused, so what is cancelled there would wait as well.
-_CANCELLED_IN_PAUSED_LANES = text(
+# Where lanes are paused, at a pace or drained, nobody claims: what is cancelled there would wait as well. Without
+# such a host, no batch is looked at.
+_CANCELLED_WHERE_LANES_WAIT = text(
     """
-    SELECT batch.id, batch.notification_id
-    FROM push_service_states AS state
-    JOIN push_delivery_batches AS batch
-      ON batch.tenant_id = state.tenant_id
-     AND batch.endpoint_host = state.endpoint_host
-     AND batch.vapid_key_id = state.vapid_key_id
-    JOIN push_notifications AS notification ON notification.id = batch.notification_id
-    WHERE state.paused_until > now() AND batch.state = 'ready' AND notification.state = 'cancelled'
+    WITH waiting AS MATERIALIZED (
+        SELECT endpoint_host FROM push_service_states WHERE paused_until > now() OR next_slot_at > now()
+        UNION
+        SELECT endpoint_host FROM push_delivery_batches WHERE state = 'ready' AND EXISTS (SELECT FROM push_drain)
+    )
+    SELECT cancelled.id, cancelled.notification_id
+    FROM waiting
+    CROSS JOIN LATERAL (
+        SELECT batch.id, batch.notification_id
+        FROM push_delivery_batches AS batch
+        JOIN push_notifications AS notification ON notification.id = batch.notification_id
+        WHERE batch.endpoint_host = waiting.endpoint_host AND batch.state = 'ready'
+          AND notification.state = 'cancelled'
+        LIMIT :at_once
+        FOR UPDATE OF batch SKIP LOCKED
+    ) AS cancelled
     LIMIT :at_once
-    FOR UPDATE OF batch SKIP LOCKED
     """
 )
 BATCHES_SETTLED_AT_ONCE = 20
@@ -101,9 +109,9 @@ def settle(session: Session, notification: Notification, batch_ids: Sequence[UUI
     finish_if_done(session, notification.id)
 
 
-def settle_in_paused_lanes(session: Session) -> bool:
-    """Settle some batches of cancelled notifications whose lanes are paused. False when there were none."""
-    waiting = session.execute(_CANCELLED_IN_PAUSED_LANES, {"at_once": BATCHES_SETTLED_AT_ONCE})
+def settle_where_lanes_wait(session: Session) -> bool:
+    """Settle some batches of cancelled notifications at hosts where lanes wait. False when there were none."""
+    waiting = session.execute(_CANCELLED_WHERE_LANES_WAIT, {"at_once": BATCHES_SETTLED_AT_ONCE})
     by_notification = defaultdict(list)
     for batch_id, notification_id in waiting:
         by_notification[notification_id].append(batch_id)

@@ -71,7 +71,7 @@ class DeliveryLoop:
         """Release what is scheduled, plan a page and run a batch, in this thread. False when there was nothing."""
         with transaction(self._pipeline.sessions) as session:
             schedule.release_due(session)
-            has_settled = cancel.settle_in_paused_lanes(session)
+            has_settled = cancel.settle_where_lanes_wait(session)
         has_planned = self._plan_a_page()
         return self._run_a_batch() or has_planned or has_settled
 
@@ -94,7 +94,7 @@ class DeliveryLoop:
             has_released = schedule.release_due(session) > 0
             is_one_to_plan = plan.next_to_plan(session) is not None
             open_lanes = self._open_lanes(session)
-            has_settled = cancel.settle_in_paused_lanes(session)
+            has_settled = cancel.settle_where_lanes_wait(session)
         self._outage.has_ended()
         if self._berths.have_room_for(open_lanes):
             self._calls.call()

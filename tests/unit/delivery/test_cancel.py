@@ -6,12 +6,12 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import event, func, select, update
+from sqlalchemy import event, func, insert, select, update
 
 from app.db.session import database_now, transaction
-from app.delivery import cancel, claim, plan, record
+from app.delivery import cancel, claim, drain, plan, record
 from app.delivery.run import run_batch
-from app.models import DeliveryBatch, DeliveryLog, Notification
+from app.models import DeliveryBatch, DeliveryLog, Notification, ServiceState
 from tests.support.delivery import NOTHING_INLINE, finish_with_a_worker, is_somebody_waiting, received, send
 from tests.support.senders import ACCEPTED, UNAVAILABLE, ScriptedSender
 from tests.support.waiting import until
@@ -246,3 +246,26 @@ def test_with_nobody_planned_it_is_finished_at_once(pipeline, subscribe):
     row = row_of(pipeline.sessions, sent.notification.id)
     assert (row.state, row.targeted) == ("cancelled", 0)
     assert row.finished_at is not None
+
+
+@pytest.mark.parametrize("waits", ["paused", "paced", "drained"])
+def test_where_nobody_claims_for_now_it_is_settled_all_the_same(pipeline, notification_id, waits):
+    [batch_id, _] = batch_ids(pipeline.sessions, notification_id)
+    with transaction(pipeline.sessions) as session:
+        batch = session.get_one(DeliveryBatch, batch_id)
+        if waits == "drained":
+            drain.begin(session)
+        else:
+            column = {"paused": ServiceState.paused_until, "paced": ServiceState.next_slot_at}[waits]
+            lane = (ServiceState.tenant_id, ServiceState.endpoint_host, ServiceState.vapid_key_id)
+            values = (batch.tenant_id, batch.endpoint_host, batch.vapid_key_id)
+            until_later = func.now() + timedelta(hours=1)
+            session.execute(
+                insert(ServiceState).values({**dict(zip(lane, values, strict=True)), column: until_later})
+            )
+
+    cancel_it(pipeline.sessions, notification_id)
+    finish_with_a_worker(pipeline)
+
+    assert outcomes(pipeline.sessions, notification_id) == {("failed", "cancelled"): 4}
+    assert row_of(pipeline.sessions, notification_id).finished_at is not None
