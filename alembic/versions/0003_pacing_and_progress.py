@@ -3,8 +3,9 @@
 Why: a push service that is slow, or says so, must not hold up the others, and all processes have to know. Counting
 a million rows of the ledger to show a progress bar took longer than the bar's next step.
 Safe beside the code before it: the columns are nullable or have a default, so no table is rewritten, and that code
-reads and writes none of them. A batch that it closes has no counts, and is counted by its rows. The index is over
-open batches only.
+reads and writes none of them. A batch that it closes has no counts, and is counted by its rows; so is one that is
+open: somebody may have had it and given it back, so all of them count as claimed. The index is over open batches
+only.
 """
 
 import sqlalchemy as sa
@@ -22,7 +23,10 @@ LANE_INDEX = "ix_push_delivery_batches_lane"
 
 def upgrade() -> None:
     op.add_column(BATCHES, sa.Column("position", sa.Integer(), server_default=sa.text("0"), nullable=False))
-    op.add_column(BATCHES, sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column(
+        BATCHES, sa.Column("claimed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=True)
+    )
+    op.alter_column(BATCHES, "claimed_at", server_default=None)  # what is planned from now on nobody has had
     for name in COUNTS:
         op.add_column(BATCHES, sa.Column(name, sa.Integer(), nullable=True))
     op.create_index(
