@@ -54,7 +54,7 @@ class Tally:
         accepted = len(outcomes) - len(others)
         if not others:
             return cls(accepted, accepted)
-        throttled = [outcome for outcome in others if _is_throttled(outcome)]
+        throttled = [outcome for outcome in others if is_throttled(outcome)]
         troubled = [outcome for outcome in others if _is_trouble(outcome)]
         plain = sum(outcome.status_code is not None for outcome in others if not _is_trouble(outcome))
         return cls(
@@ -78,7 +78,8 @@ class Tally:
 
     @property
     def is_healthy(self) -> bool:
-        return self.accepted * 2 > self.answered
+        # That subscriptions have ended says nothing bad of their push service.
+        return self.accepted > 0 and (self.throttled + self.troubled) * 2 < self.answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +142,8 @@ def turn_of(condition: Condition, *, messages: int, max_per_second: float | None
     return Turn(messages, rate)
 
 
-def _is_throttled(outcome: Outcome) -> bool:
-    # In a 2xx it is the one channel that gets too much, not we who send too much.
+def is_throttled(outcome: Outcome) -> bool:
+    """Return whether the push service asks for less; in a 2xx it is the one channel that gets too much, not we."""
     is_success = outcome.status_code is not None and outcome.status_code < 300
     return outcome.reason is Reason.RATE_LIMITED and not is_success
 

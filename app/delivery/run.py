@@ -211,7 +211,7 @@ class _Writer:
         report = record.write(session, self._work, self._answered)
         if not claim.renew(session, self._work):
             self.must_stop = True
-        self._watch.write(session, [outcome for _, outcome in self._answered])
+        self._watch.write(session, self._answered)
         return report
 
     def _write_and_close(self, session: Session) -> BatchReport:
@@ -220,7 +220,7 @@ class _Writer:
         work = self._work
         if work.slot is not None and self._unused:
             service_states.give_back(session, work.lane, work.turn, work.slot, unused=self._unused)
-        self._watch.write(session, [outcome for _, outcome in self._answered])
+        self._watch.write(session, self._answered)
         return report
 
     def _patiently(self, write: Callable[[Session], BatchReport]) -> None:

@@ -2,14 +2,15 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 from sqlalchemy.orm import Session
 
 from app.delivery import service_states
 from app.delivery.claim import Work
-from app.delivery.pace import Condition, Pause, Tally, decide
+from app.delivery.pace import Condition, Pause, Tally, decide, is_throttled
+from app.delivery.record import Answered
 from app.delivery.traffic import Traffic
 from app.observability import metrics
 from app.push.outcome import Outcome, Verdict
@@ -32,14 +33,23 @@ class LaneWatch:
         self._answered = 0
         self._outcomes: Sequence[Outcome] = ()
         self._tally = Tally()
+        self._throttled: Collection[str] = ()
         self._pause: Pause | None = None
         self._is_well_again = False
 
-    def write(self, session: Session, outcomes: Sequence[Outcome]) -> None:
+    def write(self, session: Session, answered: Sequence[Answered]) -> None:
         """Note what these answers mean for the lane. For a healthy one that costs no statement."""
-        self._outcomes = outcomes
-        self._tally = tally = Tally.of(outcomes)
-        carried = Tally() if tally.accepted else self._traffic.carried(self._lane)
+        self._outcomes = [outcome for _, outcome in answered]
+        tally, carried = Tally.of(self._outcomes), Tally()
+        self._throttled = ()
+        if not tally.accepted:
+            carried, before = self._traffic.carried(self._lane), self._traffic.throttled(self._lane)
+            refused = {who.subscription_id for who, outcome in answered if is_throttled(outcome)}
+            self._throttled = refused - before
+            if refused & before:
+                # Who was refused before is limited himself, perhaps: said again, it counts no more.
+                tally = Tally.of([outcome for who, outcome in answered if who.subscription_id not in before])
+        self._tally = tally
         self._pause = decide(tally + carried, self._condition, rate=self._rate(tally))
         self._is_well_again = False
         if self._pause is not None:
@@ -54,7 +64,7 @@ class LaneWatch:
         service = metrics.service_label(host)
         _measure(service, self._outcomes)
         if self._pause is None:
-            self._traffic.saw(self._lane, self._tally)
+            self._traffic.saw(self._lane, self._tally, self._throttled)
         elif self._traffic.pause(self._lane, self._pause.seconds):
             reason = self._pause.reason.value
             metrics.service_pauses.labels(service=service, reason=reason).inc()

@@ -130,11 +130,14 @@ def test_small_batches_add_up():
         ([ACCEPTED], True),
         ([ACCEPTED] * 3 + [TIMEOUT], True),
         ([ACCEPTED, TIMEOUT], False),
+        ([ACCEPTED] + [GONE] * 9, True),
+        ([ACCEPTED, THROTTLED, GONE], True),
+        ([ACCEPTED, THROTTLED], False),
         ([GONE], False),
         ([], False),
     ],
 )
-def test_a_service_is_well_when_it_accepts_most(outcomes, is_healthy):
+def test_a_service_is_well_when_it_accepts_and_most_answers_are_no_trouble(outcomes, is_healthy):
     assert Tally.of(outcomes).is_healthy is is_healthy
 
 

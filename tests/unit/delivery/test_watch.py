@@ -96,6 +96,22 @@ def test_small_batches_add_up_until_something_is_accepted(pipeline, subscribe, m
     assert [line["reason"] for line in after] == ["troubled"]
 
 
+@pytest.mark.parametrize(("people", "pauses"), [(1, 0), (5, 1)])
+def test_what_a_push_service_limits_for_one_subscription_pauses_nobody(pipeline, subscribe, people, pauses):
+    subscribe(5)
+    subscribers = subscribe(people, topics=["one"])
+    process = replace(pipeline, sender=ScriptedSender([THROTTLED] * 20), traffic=Traffic())
+    with capture_logs() as logs:
+        for _ in range(10):
+            for subscriber in subscribers:
+                sent = send(process, limits=NOTHING_INLINE, subscription_ids=[subscriber.id])
+                with transaction(pipeline.sessions) as session:
+                    [batch_id] = plan.plan_page(session, sent.notification.id).batch_ids
+                run_batch(process, batch_id)
+
+    assert [line["event"] for line in logs].count("push service paused") == pauses
+
+
 def test_pauses_are_counted(pipeline, batch_ids):
     before = pauses_counted()
 
