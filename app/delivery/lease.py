@@ -36,7 +36,8 @@ _CLAIM = """
         {first}
     )
     UPDATE push_delivery_batches AS batch
-    SET state = 'leased', lease_token = :lease_token, leased_until = now() + :lease, claimed_at = now()
+    SET state = 'leased', lease_token = :lease_token, leased_until = now() + :lease,
+        claimed_at = coalesce(batch.claimed_at, now())
     FROM picked
     LEFT JOIN push_service_states AS state
       ON state.tenant_id = picked.tenant_id
@@ -44,7 +45,7 @@ _CLAIM = """
      AND state.vapid_key_id = picked.vapid_key_id
     WHERE batch.id = picked.id
     RETURNING batch.id, batch.lease_token, batch.notification_id, batch.planned_at, batch.tenant_id,
-              batch.endpoint_host, batch.vapid_key_id, batch.attempt, batch.position, batch.claimed_at,
+              batch.endpoint_host, batch.vapid_key_id, batch.attempt, batch.position, now() AS claimed_at,
               coalesce(state.strikes, 0) AS strikes, state.slowed_to,
               CAST(extract(epoch FROM now() - state.slowed_at) AS double precision) AS slowed_seconds
 """

@@ -38,8 +38,8 @@ class DeliveryBatch(Base):
 
     A worker holds a batch by its lease; the times are the database's. Tenant, host and key are its lane. `position`
     is its place among the batches of its notification in that lane, so that small ones do not wait for large ones.
-    `claimed_at` is null while nobody ever had it. The counts are those of its rows, written when it is closed: null
-    in one that is open, or was closed by a version before them.
+    `claimed_at` is when somebody had it first, null while nobody has. The counts are those of its rows, written
+    when it is closed: null in one that is open, or was closed by a version before them.
     """
 
     __tablename__ = "push_delivery_batches"

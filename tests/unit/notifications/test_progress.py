@@ -9,6 +9,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.db.session import SessionFactory, database_now, transaction
+from app.delivery.closing import close_held
+from app.delivery.lease import lease_batch
 from app.models import BatchState, DeliveryBatch, DeliveryLog, DeliveryStatus, Notification, NotificationState
 from app.notifications.progress import Progress, progress_of
 from tests.support.ledger import BATCH_SIZE, add_deliveries, add_notification
@@ -35,8 +37,8 @@ def batches(session: Session) -> list[UUID]:
 
 
 def close(session: Session, batch_id: UUID, *, claimed_ago: float, closed_ago: float) -> None:
-    """Let a batch have been sent to all, between so many seconds ago and so many."""
-    session.execute(update(DeliveryLog).where(DeliveryLog.batch_id == batch_id).values(status=DeliveryStatus.SENT))
+    """Let a batch have been sent to all, evenly between so many seconds ago and so many."""
+    settle(session, batch_id, BATCH_SIZE, between=(claimed_ago, closed_ago))
     session.execute(
         update(DeliveryBatch)
         .where(DeliveryBatch.id == batch_id)
@@ -49,13 +51,27 @@ def close(session: Session, batch_id: UUID, *, claimed_ago: float, closed_ago: f
     )
 
 
-def lease(session: Session, batch_id: UUID, *, claimed_ago: float, sent: int) -> None:
-    """Let a batch have been claimed so many seconds ago, and so many of it be sent."""
-    some = select(DeliveryLog.id).where(DeliveryLog.batch_id == batch_id).limit(sent)
+def settle(session: Session, batch_id: UUID, count: int, *, between: tuple[float, float]) -> None:
+    """Let so many of a batch have been sent to, evenly between so many seconds ago and so many."""
+    first, last = between
+    numbered = (
+        select(DeliveryLog.subscription_id, func.row_number().over().label("number"))
+        .where(DeliveryLog.batch_id == batch_id, DeliveryLog.status == DeliveryStatus.PENDING)
+        .limit(count)
+        .subquery()
+    )
+    seconds_ago = first + (last - first) * numbered.c.number / count
     session.execute(
-        update(DeliveryLog).where(DeliveryLog.id.in_(some)).values(status=DeliveryStatus.SENT),
+        update(DeliveryLog)
+        .where(DeliveryLog.subscription_id == numbered.c.subscription_id)
+        .values(status=DeliveryStatus.SENT, sent_at=func.now() - seconds_ago * timedelta(seconds=1)),
         execution_options={"synchronize_session": False},
     )
+
+
+def lease(session: Session, batch_id: UUID, *, claimed_ago: float, sent: int) -> None:
+    """Let a batch have been claimed so many seconds ago, and so many of it been sent evenly since then."""
+    settle(session, batch_id, sent, between=(claimed_ago, 0))
     session.execute(
         update(DeliveryBatch)
         .where(DeliveryBatch.id == batch_id)
@@ -65,6 +81,15 @@ def lease(session: Session, batch_id: UUID, *, claimed_ago: float, sent: int) ->
             leased_until=func.now() + timedelta(minutes=1),
             claimed_at=func.now() - timedelta(seconds=claimed_ago),
         )
+    )
+
+
+def give_back(session: Session, batch_id: UUID) -> None:
+    """Let nobody have a batch for now."""
+    session.execute(
+        update(DeliveryBatch)
+        .where(DeliveryBatch.id == batch_id)
+        .values(state=BatchState.READY, lease_token=None, leased_until=None)
     )
 
 
@@ -95,24 +120,43 @@ def test_the_rate_is_that_of_the_last_ten_seconds(session: Session, notification
 
 def test_of_a_batch_that_began_before_only_its_share_counts(session: Session, notification_id: UUID) -> None:
     first, *_ = batches(session)
-    close(session, first, claimed_ago=3600, closed_ago=0)
+    close(session, first, claimed_ago=100, closed_ago=0)
 
     progress = look(session, notification_id)
 
-    assert progress.rate_per_second == round(500 / 3600, 1)
+    assert progress.rate_per_second == 5
 
 
 def test_a_batch_that_is_being_sent_counts_with_what_of_it_is_settled(
     session: Session, notification_id: UUID
 ) -> None:
     first, *_ = batches(session)
-    lease(session, first, claimed_ago=4000, sent=400)
+    lease(session, first, claimed_ago=100, sent=400)
 
     progress = look(session, notification_id)
 
-    assert progress.rate_per_second == 0.1
+    assert progress.rate_per_second == 4
     assert progress.counts == {"pending": 1600, "sent": 400}
-    assert progress.seconds_left == 16_000
+    assert progress.seconds_left == 400
+
+
+def test_a_batch_that_is_sent_in_several_turns_counts_with_what_of_it_was_sent_lately(
+    session: Session, notification_id: UUID
+) -> None:
+    """One that a push service's pace allows a hundred of at a time; between two turns nobody has it."""
+    first, *_ = batches(session)
+    lease(session, first, claimed_ago=40, sent=400)
+    give_back(session, first)
+    between_turns = look(session, notification_id)
+    held = lease_batch(session, first)
+    assert held is not None
+    in_the_next_turn = look(session, notification_id)
+    settle(session, first, 100, between=(0, 0))
+    close_held(session, first, held.lease_token, planned_at=held.planned_at)
+    closed = look(session, notification_id)
+
+    assert between_turns.rate_per_second == in_the_next_turn.rate_per_second == 10
+    assert closed.rate_per_second == 20
 
 
 def test_one_that_has_only_begun_is_told_by_its_own_time(session: Session, notification_id: UUID) -> None:
@@ -152,12 +196,12 @@ def test_while_all_that_is_left_waits_for_its_next_try_the_end_is_not_known(
 
 def test_a_batch_closed_without_counts_is_taken_for_settled(session: Session, notification_id: UUID) -> None:
     first, *_ = batches(session)
-    close(session, first, claimed_ago=1000, closed_ago=0)
+    close(session, first, claimed_ago=10, closed_ago=0)
     session.execute(update(DeliveryBatch).values(dict.fromkeys(SENT_OF_EACH)))
 
     progress = look(session, notification_id)
 
-    assert progress.rate_per_second == 0.5
+    assert progress.rate_per_second == 50
 
 
 def test_while_it_is_planned_the_end_is_not_known(session: Session, notification_id: UUID) -> None:
