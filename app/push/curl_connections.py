@@ -64,16 +64,20 @@ class Connections:
         self._hosts: dict[Name, HostConnections] = {}
         self._idle: dict[Name, HostConnections] = {}  # likewise, the longest idle first
 
-    def begin(self, curl: Any, name: Name) -> None:
-        """Let a transfer to this host begin with the next `run`; `curl.host` is where."""
+    def to(self, name: Name) -> HostConnections:
+        """Return the connections to a host: others than before, if it has been idle for long."""
         host = self._hosts.get(name)
         if host is None:
             host = self._hosts[name] = HostConnections(name, watch=self._watch, set_timer=self._set_timer)
+        return host
+
+    def begin(self, curl: Any, host: HostConnections) -> None:
+        """Let a transfer to this host begin with the next `run`; `curl.host` is where."""
         host.multi.add_handle(curl)
         curl.host = host
         host.transfers += 1
         if host.transfers == 1:
-            self._idle.pop(name, None)
+            self._idle.pop(host.name, None)
 
     def end(self, curl: Any) -> None:
         """Take a transfer out, finished or not."""

@@ -74,8 +74,9 @@ class Flight:
             host.busy_since_burst = self._burst
         request.after_idle = request.after_idle or host.busy_since_burst == self._burst
         transfer = self._spare.pop() if self._spare else Transfer(self._wire)
-        transfer.load(request, known, now=now)
-        self._connections.begin(transfer.curl, (request.target.host, request.target.port))
+        connections = self._connections.to((request.target.host, request.target.port))
+        transfer.load(request, known, connections, now=now)
+        self._connections.begin(transfer.curl, connections)
         self._under_way[transfer] = None
         request.host = host
         host.in_flight += 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.push.curl_addresses import ADDRESS_LIFE_SECONDS, Known
+from app.push.curl_connections import HostConnections
 from app.push.curl_library import pycurl
 from app.push.curl_request import CurlRequest
 from app.push.request import USER_AGENT
@@ -48,12 +49,13 @@ class Transfer:
         self._lines: deque[bytes] = deque(maxlen=_MAX_HEADER_LINES)
         self._answer = bytearray()
         self._known: Known | None = None
+        self._told: HostConnections | None = None
         self._headers: list[str] | None = None
         self._body_size = -1
         self._set_up(wire)
 
-    def load(self, request: CurlRequest, known: Known, *, now: float) -> None:
-        """Make ready to post; `known` are the addresses of the request's host."""
+    def load(self, request: CurlRequest, known: Known, connections: HostConnections, *, now: float) -> None:
+        """Make ready to post over these connections; `known` are the addresses of the request's host."""
         setopt = self.curl.setopt
         self.request = request
         self.began_at = now
@@ -62,9 +64,10 @@ class Transfer:
         if self._answer:
             self._answer.clear()
         setopt(pycurl.URL, request.target.endpoint)
-        if known is not self._known:
+        # libcurl keeps them with the connections, and a handle tells them only once.
+        if known is not self._known or connections is not self._told:
             setopt(pycurl.RESOLVE, known.for_libcurl)
-            self._known = known
+            self._known, self._told = known, connections
         if request.headers is not self._headers:
             setopt(pycurl.HTTPHEADER, request.headers)
             self._headers = request.headers
