@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 _CURVE = SECP256R1()
 _ECDH = ECDH()
+_POINT_BYTES = 65
 
 
 class Agreement(NamedTuple):
@@ -32,7 +33,7 @@ class Curve(Protocol):
     def agree_with_all(self, points: Sequence[bytes]) -> list[Agreement | None]:
         """Agree with each browser, by its public key of 65 bytes; None where that is not a point of the curve.
 
-        A fresh key pair each time (RFC 8291 section 3.1), forgotten at once.
+        A fresh key pair each time (RFC 8291 section 3.1), which serves for nothing else.
         """
         ...
 
@@ -66,6 +67,8 @@ def point_of(private_key: EllipticCurvePrivateKey) -> bytes:
 
 
 def _public_key(point: bytes) -> EllipticCurvePublicKey | None:
+    if len(point) != _POINT_BYTES:  # a compressed point would be read, too
+        return None
     try:
         return EllipticCurvePublicKey.from_encoded_point(_CURVE, point)
     except ValueError:

@@ -32,6 +32,7 @@ _AT_ONCE = 32
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ERR_clear_error": (None, ()),
     "EC_GROUP_new_by_curve_name": (c_void_p, (c_int,)),
+    "EC_GROUP_free": (None, (c_void_p,)),
     "EC_GROUP_get0_order": (c_void_p, (c_void_p,)),
     "BN_CTX_new": (c_void_p, ()),
     "BN_CTX_free": (None, (c_void_p,)),
@@ -91,7 +92,10 @@ class LibcryptoCurve:
 
 
 class _Desk:
-    """The numbers and points that one thread works with, made once; overwritten when the thread has ended."""
+    """The numbers and points that one thread works with, made once.
+
+    Each is overwritten by the thread's next agreements, or when the thread has ended.
+    """
 
     def __init__(self, library: ctypes.PyDLL) -> None:
         self._library = library
@@ -104,7 +108,7 @@ class _Desk:
         self._x, self._y = _made(library.BN_new()), _made(library.BN_new())
         self._coordinate = ctypes.create_string_buffer(_COORDINATE_BYTES)
         numbers, points = [*self._private_keys, self._x, self._y], [*self._own_points, *self._points]
-        weakref.finalize(self, _free, library, numbers, points, self._context).atexit = False
+        weakref.finalize(self, _free, library, numbers, points, self._context, self._group).atexit = False
 
     def agree_with_some(self, browsers: Sequence[bytes]) -> list[Agreement | None]:
         """Agree with at most _AT_ONCE browsers, operation by operation: see CryptographyCurve."""
@@ -177,13 +181,18 @@ def _made(pointer: int | None) -> c_void_p:
 
 
 def _free(
-    library: ctypes.PyDLL, numbers: Sequence[c_void_p], points: Sequence[c_void_p], context: c_void_p
+    library: ctypes.PyDLL,
+    numbers: Sequence[c_void_p],
+    points: Sequence[c_void_p],
+    context: c_void_p,
+    group: c_void_p,
 ) -> None:
     for number in numbers:
         library.BN_clear_free(number)
     for point in points:
         library.EC_POINT_clear_free(point)
     library.BN_CTX_free(context)
+    library.EC_GROUP_free(group)
 
 
 def _load() -> ctypes.PyDLL:
@@ -204,8 +213,10 @@ def _load() -> ctypes.PyDLL:
 
 
 def _candidates() -> list[str]:
-    beside_pycurl = Path(pycurl.__file__).parent.glob("pycurl.libs/libcrypto-*.so.3") if pycurl is not None else ()
-    return [_SYSTEMS, *map(str, beside_pycurl)]
+    if pycurl is None:
+        return [_SYSTEMS]
+    packages = Path(pycurl.__file__).parent.parent
+    return [_SYSTEMS, *map(str, packages.glob("pycurl.libs/libcrypto-*.so.3"))]
 
 
 def _check(curve: Curve) -> None:

@@ -1,8 +1,13 @@
 import ctypes
 import os
+import re
 import ssl
+import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import http_ece
 import pytest
@@ -15,6 +20,8 @@ from app.push.keys import InvalidSubscriptionKeys, decode_base64url, encode_base
 from app.push.libcrypto import LibcryptoCurve, LibcryptoFailed, LibcryptoUnavailable, fastest_curve
 from tests.unit.push.builders import AUTH
 
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="libcrypto is used on Linux only")
+
 P = 2**256 - 2**224 + 2**192 + 2**96 - 1
 NOT_POINTS = {
     "not on the curve": b"\x04" + b"\x01" * 64,
@@ -24,6 +31,7 @@ NOT_POINTS = {
     "nothing": b"",
     "a hybrid": b"\x06" + bytes(64),
     "a byte short": b"\x04" + b"\x01" * 63,
+    "compressed": bytes.fromhex("036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"),
 }
 
 
@@ -150,6 +158,48 @@ def test_what_is_encrypted_by_either_curve_is_read_by_another_library(curve: Cur
     for key, body in zip(keys, bodies, strict=True):
         assert not isinstance(body, InvalidSubscriptionKeys)
         assert http_ece.decrypt(body, private_key=key, auth_secret=auth) == b"hello"
+
+
+@on_linux
+@pytest.mark.parametrize("name", libcrypto._candidates()[1:])
+def test_the_library_that_pycurl_brings_can_be_used(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(libcrypto, "_candidates", lambda: [name])
+    [key] = browsers(1)
+
+    [agreement] = LibcryptoCurve(libcrypto._load()).agree_with_all([point_of(key)])
+
+    assert agreement is not None
+    theirs = agree(key, agreement.own_point)
+    assert theirs is not None
+    assert theirs.shared_secret == agreement.shared_secret
+
+
+@on_linux
+def test_the_library_that_pycurl_brings_is_one_to_choose() -> None:
+    _systems, *others = libcrypto._candidates()
+
+    mapped = Path("/proc/self/maps").read_text()
+    assert set(others) == set(re.findall(r"/\S+/pycurl\.libs/libcrypto-\S+\.so\.3", mapped))
+
+
+@on_linux
+def test_a_thread_that_ends_gives_back_all_that_it_had() -> None:
+    library, calls = libcrypto._load(), Counter[str]()
+
+    class Counted:
+        def __getattr__(self, name: str) -> Any:
+            calls[name] += 1
+            return getattr(library, name)
+
+    curve = LibcryptoCurve(Counted())  # type: ignore[arg-type]
+    thread = threading.Thread(target=curve.agree_with_all, args=([b""],))
+    thread.start()
+    thread.join()
+
+    assert calls["BN_new"] == calls["BN_clear_free"] > 0
+    assert calls["EC_POINT_new"] == calls["EC_POINT_clear_free"] > 0
+    assert calls["BN_CTX_new"] == calls["BN_CTX_free"] == 1
+    assert calls["EC_GROUP_new_by_curve_name"] == calls["EC_GROUP_free"] == 1
 
 
 @pytest.mark.usefixtures("no_curve_chosen_yet")
