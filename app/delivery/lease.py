@@ -49,13 +49,19 @@ _CLAIM = """
               coalesce(state.strikes, 0) AS strikes, state.slowed_to,
               CAST(extract(epoch FROM now() - state.slowed_at) AS double precision) AS slowed_seconds
 """
+_IN_LANE = {
+    "wanted": "batch.tenant_id = :tenant_id AND batch.endpoint_host = :endpoint_host"
+    " AND batch.vapid_key_id = :vapid_key_id AND batch.not_before <= now()",
+    **{column: f":{column}" for column in Lane._fields},
+}
 _NEXT_IN_LANE = text(
     _CLAIM.format(
-        wanted="batch.tenant_id = :tenant_id AND batch.endpoint_host = :endpoint_host"
-        " AND batch.vapid_key_id = :vapid_key_id AND batch.not_before <= now()",
-        first="ORDER BY batch.position, batch.not_before, batch.id LIMIT 1 FOR UPDATE SKIP LOCKED",
-        **{column: f":{column}" for column in Lane._fields},
+        first="ORDER BY batch.position, batch.not_before, batch.id LIMIT 1 FOR UPDATE SKIP LOCKED", **_IN_LANE
     )
+)
+# No index has this order: it reads the whole lane, and is for now and then.
+_LONGEST_DUE_IN_LANE = text(
+    _CLAIM.format(first="ORDER BY batch.not_before, batch.id LIMIT 1 FOR UPDATE SKIP LOCKED", **_IN_LANE)
 )
 _BY_ID = text(
     _CLAIM.format(
@@ -97,9 +103,12 @@ class Lease:
     condition: Condition
 
 
-def lease_next(session: Session, lane: Lane) -> Lease | None:
-    """Claim the first batch of a lane that is due and that nobody holds, or return None. Waits for nobody."""
-    return _lease(session, _NEXT_IN_LANE, **lane._asdict())
+def lease_next(session: Session, lane: Lane, *, longest_due: bool = False) -> Lease | None:
+    """Claim the first batch of a lane that is due and that nobody holds, or return None. Waits for nobody.
+
+    `longest_due`: the one that has been due for longest, whatever its place in its notification.
+    """
+    return _lease(session, _LONGEST_DUE_IN_LANE if longest_due else _NEXT_IN_LANE, **lane._asdict())
 
 
 def lease_batch(session: Session, batch_id: UUID) -> Lease | None:

@@ -36,17 +36,17 @@ class Berths:
         with self._lock:
             return self._running.total()
 
-    def enter(self, lanes: Iterable[OpenLane]) -> OpenLane | None:
+    def enter(self, lanes: Iterable[OpenLane], *, by_turns: bool = False) -> OpenLane | None:
         """Take a berth for one of the lanes, and return it: of the hosts with room, the one with the least to do.
 
         Among those, the lane whose notification has got the least so far; then the host, and the lane of it, whose
-        turn is longest ago.
+        turn is longest ago. `by_turns`: only the turns count, not how much a notification has got.
         """
         with self._lock:
             admitted = [open_lane for open_lane in lanes if self._has_room(open_lane)]
             if not admitted:
                 return None
-            chosen = min(admitted, key=self._rank)
+            chosen = min(admitted, key=lambda open_lane: self._rank(open_lane, by_turns=by_turns))
             self._entries += 1
             self._entered_at[chosen.lane.endpoint_host] = self._entered_at[chosen.lane] = self._entries
             self._count(chosen, 1)
@@ -70,10 +70,10 @@ class Berths:
             and (open_lane.strikes == 0 or self._troubled < self._of_the_troubled)
         )
 
-    def _rank(self, open_lane: OpenLane) -> tuple[int, ...]:
+    def _rank(self, open_lane: OpenLane, *, by_turns: bool) -> tuple[int, ...]:
         lane = open_lane.lane
         last_turns = (self._entered_at.get(lane.endpoint_host, 0), self._entered_at.get(lane, 0))
-        return self._running[lane.endpoint_host], open_lane.position, *last_turns
+        return self._running[lane.endpoint_host], 0 if by_turns else open_lane.position, *last_turns
 
     def _count(self, open_lane: OpenLane, change: int) -> None:
         host = open_lane.lane.endpoint_host

@@ -3,6 +3,7 @@
 Only the lookout asks the database when there is nothing to do; the runners sleep until it calls them.
 """
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +23,9 @@ from app.workers.berths import Berths
 # Each runs one batch at a time through the sender they share. Most of them sleep: what runs at once is limited for
 # each push service (see berths.py), and these are enough for the others when some hang.
 RUNNERS = 32
+# Small notifications overtake large ones. One claim of so many is the turn of whoever has waited for longest, or
+# those that never end would keep the large ones waiting for good.
+LONGEST_DUE_EVERY = 8
 # Without a ring the lookout looks for itself: after retries come due, and for what a dead process left. More often
 # while something is going on: what another process plans, nobody rings for.
 LOOK_EVERY_SECONDS = 1.0
@@ -41,6 +45,7 @@ class DeliveryLoop:
         self._stopping = threading.Event()
         self._calls = _Calls()
         self._berths = Berths(runners, has_answered=pipeline.traffic.has_answered)
+        self._claims = itertools.count(1)
         self._outage = _Outage()
         self._active_at = time.monotonic()
         self._listener: Listener | None = None
@@ -154,8 +159,9 @@ class DeliveryLoop:
         def lease_one(session: Session) -> Lease | None:
             nonlocal berth
             open_lanes = self._open_lanes(session)
-            while (berth := self._berths.enter(open_lanes)) is not None:
-                lease = lease_next(session, berth.lane)
+            longest_due = bool(open_lanes) and next(self._claims) % LONGEST_DUE_EVERY == 0
+            while (berth := self._berths.enter(open_lanes, by_turns=longest_due)) is not None:
+                lease = lease_next(session, berth.lane, longest_due=longest_due)
                 if lease is not None:
                     if self._berths.have_room_for(open_lanes):
                         self._calls.call()

@@ -15,7 +15,7 @@ from app.delivery.traffic import Traffic
 from app.models import DeliveryBatch, DeliveryLog, Drain, ServiceState
 from app.push.outcome import Outcome, Reason, Verdict
 from app.push.sender import Timeouts, never
-from app.workers.loop import DeliveryLoop
+from app.workers.loop import LONGEST_DUE_EVERY, DeliveryLoop
 from tests.support.delivery import NOTHING_INLINE, finish_with_a_worker, received, send
 from tests.support.senders import ScriptedSender
 from tests.support.waiting import until
@@ -261,6 +261,24 @@ def test_a_small_notification_overtakes_the_backlog_of_a_large_one(pipeline, sub
     titles = [json.loads(message.payload)["title"] for message in sender.posted]
     assert len(titles) == 21
     assert titles.index("small") == 2, "after the first batch of the large one, and before the other nine"
+
+
+def test_small_notifications_that_never_end_do_not_keep_a_large_one_waiting_for_good(
+    pipeline, subscribe, monkeypatch
+):
+    monkeypatch.setattr(plan, "BATCH_SIZE", 2)
+    subscribe(8)
+    subscribe(1, topics=["news"])
+    planned(pipeline, title="large")
+    sender = ScriptedSender()
+    loop = DeliveryLoop(with_sender(pipeline, sender))
+
+    for _ in range(3 * LONGEST_DUE_EVERY):
+        planned(pipeline, topics=["news"], title="small")
+        loop.run_once()
+
+    titles = [json.loads(message.payload)["title"] for message in sender.posted]
+    assert titles.count("large") >= 6, "its first batch, and another with each turn of who has waited for longest"
 
 
 def test_while_draining_nothing_is_begun_and_afterwards_everybody_is_reached(pipeline, subscribe):
