@@ -37,12 +37,16 @@ class CurlRequest:
 
 
 class Preparation:
-    """Makes requests. The headers of a batch are the same for all its messages, and are made once."""
+    """Makes requests. The headers of a batch are the same for all its messages, and are made once.
+
+    Equal headers are one list, also those of two batches: a handle that carried it before need not be told it anew.
+    """
 
     def __init__(self, *, policy: EndpointPolicy, signer: VapidSigner) -> None:
         self._endpoints = RepeatedCheck(policy)
         self._signer = signer
         self._kept_headers: dict[tuple[Any, ...], tuple[list[str], float]] = {}  # and until when
+        self._lists: dict[tuple[str, ...], list[str]] = {}
 
     def target_of(self, message: PushMessage) -> CheckedEndpoint:
         """Return where the message goes. Raises EndpointNotAllowed."""
@@ -82,6 +86,9 @@ class Preparation:
             headers.append("Content-Type:")
         if len(self._kept_headers) >= _MAX_KEPT_HEADERS:
             self._kept_headers.clear()
+        if len(self._lists) >= _MAX_KEPT_HEADERS:
+            self._lists.clear()
+        headers = self._lists.setdefault(tuple(headers), headers)
         self._kept_headers[key] = headers, now + _seconds_unchanged(message, now=now)
         return headers
 

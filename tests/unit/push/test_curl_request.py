@@ -47,3 +47,15 @@ def test_messages_of_a_batch_have_the_same_headers_and_others_their_own(preparat
     assert headers_of(preparation, a_message(topic="sport"), now=NOW) != headers
     assert headers_of(preparation, a_message(topic="news", ttl_seconds=7), now=NOW) != headers
     assert headers_of(preparation, a_message(topic="news", payload=b""), now=NOW) != headers
+
+
+def test_batches_whose_messages_have_equal_headers_share_them(preparation: Preparation) -> None:
+    one, other = (
+        a_message(ttl_seconds=3600, expires_at=NOW + 20.5),
+        a_message(ttl_seconds=3600, expires_at=NOW + 20.7),
+    )
+
+    headers = headers_of(preparation, one, now=NOW)
+
+    assert headers_of(preparation, other, now=NOW) is headers
+    assert headers_of(preparation, other, now=NOW + 1) is not headers
