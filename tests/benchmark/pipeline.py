@@ -2,7 +2,8 @@
 
 Run: python -m tests.benchmark.pipeline [--count 10000] [--rounds 7]. A broadcast through the API and its embedded
 workers on a PostgreSQL of its own, to a sink on loopback; the ledger is checked after each. In turns with it, to
-some of the same browsers, the peers, which only post. Trust the CPU columns and the ratios; wall rates swing.
+some of the same browsers, the peers, which only post. Each has the first core to itself; PostgreSQL and the sink share
+the last one. Trust the CPU columns and the ratios; wall rates swing.
 """
 
 import tempfile
@@ -15,7 +16,7 @@ from statistics import median
 from tests.benchmark import progress, report
 from tests.benchmark.measuring import Cost, ecdh_us
 from tests.benchmark.peers import Peer, running_peers
-from tests.benchmark.push_service import make_subscribers, sink
+from tests.benchmark.push_service import make_subscribers, on_core, sink
 from tests.benchmark.report import Goal, Row
 from tests.benchmark.service import Broadcast, running_service
 
@@ -38,10 +39,11 @@ def main() -> None:
     console = report.new_console()
     with ExitStack() as stack:
         push_service = stack.enter_context(sink(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
+        stack.enter_context(on_core(0))
         with console.status(f"Making {options.count:,} browsers, starting the service and its peers"):
             subscribers = make_subscribers(push_service, options.count)
             peers = stack.enter_context(running_peers(push_service, subscribers))
-            service = stack.enter_context(running_service(push_service))
+            service = stack.enter_context(running_service(push_service, has_a_core=True))
             postgres_version = service.postgres_version
             service.subscribe(subscribers[:WARM_UP])
             service.broadcast()

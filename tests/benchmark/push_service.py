@@ -27,6 +27,9 @@ TTL_SECONDS = 3600
 TIMEOUT_SECONDS = 60.0
 
 
+_CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []  # Linux alone lets us choose
+
+
 @dataclass(frozen=True, slots=True)
 class Subscriber:
     """What a browser hands over."""
@@ -83,15 +86,15 @@ def sink(ca_dir: Path, *, seconds_away: float = 0.0) -> Iterator[Sink]:
 @contextmanager
 def on_core(index: int) -> Iterator[None]:
     """Keep this thread, and what it starts during the block, on one of the cores: 0 is the first, -1 the last."""
-    if not hasattr(os, "sched_setaffinity"):  # not Linux
+    if not _CORES:
         yield
         return
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {sorted(cores)[index]})
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {_CORES[index]})
     try:
         yield
     finally:
-        os.sched_setaffinity(0, cores)
+        os.sched_setaffinity(0, before)
 
 
 def make_subscribers(sink: Sink, count: int) -> list[Subscriber]:

@@ -81,7 +81,7 @@ def main() -> None:
 def _measure(size: int, push_service: Sink, console: Console) -> Sum:
     with ExitStack() as stack:
         with console.status(f"Making {size:,} browsers and starting a service"):
-            service = stack.enter_context(running_service(push_service))
+            service = stack.enter_context(running_service(push_service, has_a_core=True))
             service.subscribe(make_subscribers(push_service, WARM_UP))
             service.broadcast()
             _subscribe(service, push_service, size - WARM_UP)

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,7 +25,7 @@ from app.delivery.bell import CHANNEL
 from app.ids import new_id
 from app.models import DEFAULT_TENANT_ID, DeliveryStatus
 from app.workers.cores import default_worker_count
-from tests.benchmark.push_service import Sink, Subscriber
+from tests.benchmark.push_service import Sink, Subscriber, on_core
 from tests.benchmark.usage import Processes, Used, postmaster_of
 from tests.support.api import SERVICE_HEADERS, LiveServer, launch, wait_until_it_answers
 from tests.support.databases import StoppablePostgres, create_database, dispose
@@ -161,10 +161,14 @@ class Service:
 
 
 @contextmanager
-def running_service(sink: Sink, *, worker_processes: int | None = None, **variables: str) -> Iterator[Service]:
+def running_service(
+    sink: Sink, *, worker_processes: int | None = None, has_a_core: bool = False, **variables: str
+) -> Iterator[Service]:
     """Start a PostgreSQL that keeps what it is given, and the service on it, with its workers ready.
 
-    They are embedded, or so many processes of `python -m app.cli worker`.
+    They are embedded, or so many processes of `python -m app.cli worker`. `has_a_core`: the service has the first
+    core to itself, with one worker, and PostgreSQL shares the last one with the push service. On one core, each
+    would find the processor's cache full of the other's.
     """
     with ExitStack() as stack:
         data_dir = Path(tempfile.mkdtemp(prefix="push-benchmark-"))
@@ -172,10 +176,12 @@ def running_service(sink: Sink, *, worker_processes: int | None = None, **variab
         data_dir.chmod(0o711)  # root's PostgreSQL, which runs as nobody, passes through
         postgres = StoppablePostgres(data_dir, durable=True)
         stack.callback(postgres.delete)
-        postgres.start()
+        with on_core(-1) if has_a_core else nullcontext():
+            postgres.start()
         url = create_database(postgres.url, "push")  # empty: `serve` makes it ready
         own = {"DATABASE_URL": url, "PUSH_CA_FILE": str(sink.ca_file), **variables}
-        server = launch(SERVE, {**own, "WORKER_MODE": "external" if worker_processes else "embedded"}, data_dir)
+        with on_core(0) if has_a_core else nullcontext():
+            server = launch(SERVE, {**own, "WORKER_MODE": "external" if worker_processes else "embedded"}, data_dir)
         stack.callback(server.stop)
         wait_until_it_answers(server)
         workers = None
@@ -186,5 +192,5 @@ def running_service(sink: Sink, *, worker_processes: int | None = None, **variab
             workers = launch(command, {**own, "WORKER_METRICS_PORT": str(free_port())}, directory)
             stack.callback(workers.stop)
         service = stack.enter_context(closing(Service(url, server, workers)))
-        service.wait_for_workers(worker_processes or default_worker_count())
+        service.wait_for_workers(worker_processes or (1 if has_a_core else default_worker_count()))
         yield service
