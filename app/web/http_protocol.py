@@ -5,6 +5,7 @@ one that never comes keeps its connection for ever. nginx bounds both, but not e
 """
 
 import asyncio
+from functools import partial
 from http import HTTPStatus
 
 import structlog
@@ -16,6 +17,7 @@ MAX_HEAD_BYTES = 64 * 1024
 # What chunks of a byte each need around them, at most; trailers must fit into it, too.
 MAX_FRAMING_PER_BODY_BYTE = 8
 REQUEST_SECONDS = 30.0  # from the first byte of a request to its last; also until the first request
+UNREAD_SECONDS = 5.0  # for a client that takes nothing of its answer while the server stops
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -24,10 +26,12 @@ class BoundedHttp(HttpToolsProtocol):
     """One connection. Give it to uvicorn as `http`; it knows it by this name in a string, too."""
 
     request_seconds = REQUEST_SECONDS
+    unread_seconds = UNREAD_SECONDS
     _unread_bytes = 0  # of the present request, without its body
     _body_bytes = 0
     _has_begun = False  # a request, and it has not come to its end
     _timer: asyncio.TimerHandle | None = None
+    _next_look: asyncio.TimerHandle | None = None  # while the server stops
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -35,7 +39,14 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        if self._next_look is not None:
+            self._next_look.cancel()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """As the server stops: let what is being answered come to its end, as long as the client takes it."""
+        super().shutdown()
+        self._drop_if_unread(since=0)
 
     def data_received(self, data: bytes) -> None:
         self._unread_bytes += len(data)
@@ -95,6 +106,14 @@ class BoundedHttp(HttpToolsProtocol):
             self._refuse(408, "request-timeout", f"The request did not arrive within {self.request_seconds:g} s.")
         else:
             self.transport.close()
+
+    def _drop_if_unread(self, *, since: int) -> None:
+        """Close the connection if, of so many bytes that waited for the client before, none was taken."""
+        unread = self.transport.get_write_buffer_size()
+        if unread >= since > 0:
+            self.transport.abort()
+        else:
+            self._next_look = self.loop.call_later(self.unread_seconds, partial(self._drop_if_unread, since=unread))
 
     def _refuse(self, status: int, code: str, detail: str) -> None:
         """Answer unless an answer is under way, and close the connection."""

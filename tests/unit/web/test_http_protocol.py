@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -16,6 +16,8 @@ from app.web.http_protocol import MAX_HEAD_BYTES, BoundedHttp
 
 DEADLINE_SECONDS = 60.0
 SHORT_SECONDS = 0.5
+PIECE = b"x" * 1024 * 1024
+LONG_ANSWER = 32 * len(PIECE)
 
 Answer = tuple[int, dict[str, str], bytes]
 Connect = Callable[..., socket.socket]
@@ -36,6 +38,30 @@ async def count_the_body(scope: Scope, receive: Receive, send: Send) -> None:
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def answer_at_length(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer with more than all buffers hold."""
+    await send({"type": "http.response.start", "status": 200})
+    for _ in range(LONG_ANSWER // len(PIECE)):
+        await send({"type": "http.response.body", "body": PIECE, "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+@contextmanager
+def stopping_while_it_answers(*, patience: float) -> Iterator[tuple[socket.socket, threading.Thread]]:
+    """Yield a connection whose answer waits to be read, and the thread of the server, which was told to stop."""
+    protocol = type("Protocol", (BoundedHttp,), {"unread_seconds": patience})
+    server = uvicorn.Server(uvicorn.Config(answer_at_length, http=protocol, lifespan="off", log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        with socket.create_connection(listener.getsockname(), DEADLINE_SECONDS) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.recv(1)
+            server.should_exit = True
+            yield connection, thread
+        thread.join(DEADLINE_SECONDS)
 
 
 @pytest.fixture
@@ -197,3 +223,19 @@ def test_what_is_not_http_gets_a_problem(connect: Connect) -> None:
 
     problem = problem_of(until_closed(connection))
     assert (problem["status"], problem["type"]) == (400, "/problems/bad-request")
+
+
+def test_a_server_that_stops_does_not_wait_for_who_takes_nothing_of_its_answer() -> None:
+    with stopping_while_it_answers(patience=0.05) as (_, thread):
+        thread.join(DEADLINE_SECONDS)
+        is_over = not thread.is_alive()
+
+    assert is_over
+
+
+def test_a_server_that_stops_waits_for_who_reads() -> None:
+    with stopping_while_it_answers(patience=DEADLINE_SECONDS) as (connection, _):
+        received = until_closed(connection)
+
+    assert received.count(b"x") == LONG_ANSWER
+    assert received.endswith(b"0\r\n\r\n")
