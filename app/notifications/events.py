@@ -5,7 +5,7 @@ For one event loop. The look itself happens in a thread.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Set
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from uuid import UUID
@@ -104,33 +104,36 @@ class ProgressFeed:
         try:
             while not self._is_stopping():
                 await asyncio.sleep(NOTICE_EVERY_SECONDS)
-            self._tell(dict.fromkeys(self._listeners))
+            for listeners in self._listeners.values():
+                _tell(listeners, None)
         finally:
             looking.cancel()
 
     async def _look_every_second(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_SECONDS)
-            watched = frozenset(self._listeners)
+            # Who comes while we look knows better than what is found: a count would go backwards.
+            present = {each: frozenset(listeners) for each, listeners in self._listeners.items()}
             try:
-                found = await self._look(watched)
+                found = await self._look(present.keys())
             except PASSING_ERRORS as error:
                 self._note_that_the_database_is(away=True, error=type(error).__name__)
             except Exception:
                 log.exception("progress not looked at")
             else:
                 self._note_that_the_database_is(away=False)
-                self._tell({each: found.get(each) for each in watched})
-
-    def _tell(self, found: Mapping[UUID, Progress | None]) -> None:
-        for notification_id, progress in found.items():
-            for listener in self._listeners.get(notification_id, ()):
-                listener.tell(progress)
+                for each, listeners in present.items():
+                    _tell(listeners, found.get(each))
 
     def _note_that_the_database_is(self, *, away: bool, **why: str) -> None:
         if away and not self._is_away:
             log.warning("listeners wait for the database", **why)
         self._is_away = away
+
+
+def _tell(listeners: Iterable["_Listener"], progress: Progress | None) -> None:
+    for each in listeners:
+        each.tell(progress)
 
 
 class _Listener:

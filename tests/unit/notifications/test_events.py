@@ -181,6 +181,32 @@ def test_a_slow_listener_gets_the_newest_state_only(ledger: Ledger) -> None:
     run(story())
 
 
+def test_who_comes_while_a_look_is_under_way_is_not_told_what_was_before(ledger: Ledger) -> None:
+    async def look_that_takes_time(ids: Set[UUID]) -> Mapping[UUID, Progress]:
+        found = await ledger(ids)
+        await asyncio.sleep(0.5)
+        return found
+
+    async def story() -> None:
+        feed = ProgressFeed(look_that_takes_time)
+        earlier = feed.listen(ledger.now())
+        await anext(earlier)
+        ledger.sent[ID] = 1
+        await asyncio.sleep(1.2)
+        ledger.sent[ID] = 2
+        states = feed.listen(ledger.now())
+        heard = [told(await anext(states))]
+        await asyncio.sleep(1)
+        ledger.sent[ID] = 3
+        heard.append(told(await anext(states)))
+
+        assert heard == [2, 3]
+        await states.aclose()
+        await earlier.aclose()
+
+    run(story())
+
+
 def test_when_nothing_happens_a_sign_of_life_is_due_every_15_seconds(ledger: Ledger) -> None:
     async def story() -> None:
         states = ProgressFeed(ledger).listen(ledger.now())
