@@ -2,8 +2,8 @@
 
 Run: python -m tests.benchmark.pipeline [--count 10000] [--rounds 7]. A broadcast through the API and its embedded
 workers on a PostgreSQL of its own, to a sink on loopback; the ledger is checked after each. In turns with it, to
-some of the same browsers, the peers, which only post. Each has the first core to itself; PostgreSQL and the sink share
-the last one. Trust the CPU columns and the ratios; wall rates swing.
+some of the same browsers, the peers, which only post. Each has the first core to itself; PostgreSQL and the sink
+share the last one. Trust the CPU columns and the ratios; wall rates swing.
 """
 
 import tempfile
