@@ -18,6 +18,7 @@ _HEADROOM = 2.0
 _RECOUNTED_AFTER_SECONDS = 0.1
 # Then the shortest latency is measured anew, with few in flight: with many it may be that of our own queue.
 _MEASURED_ANEW_AFTER_SECONDS = 10.0
+_MEASURED_ANEW_AFTER_LATENCIES = 20.0  # not sooner: far away, it would be measuring most of the time
 _LATENCIES_TO_DRAIN = 3.0
 _MOST_REFUSALS_IN_A_ROW = 16
 
@@ -95,7 +96,9 @@ class Host:
         self._shortest_before_seconds, self._shortest_seconds = self._shortest_seconds, inf
         self._want(FIRST_IN_FLIGHT_PER_HOST)
         self._recount_at = now + max(_RECOUNTED_AFTER_SECONDS, _LATENCIES_TO_DRAIN * shortest_seconds)
-        self._measure_anew_at = now + _MEASURED_ANEW_AFTER_SECONDS
+        self._measure_anew_at = now + max(
+            _MEASURED_ANEW_AFTER_SECONDS, _MEASURED_ANEW_AFTER_LATENCIES * shortest_seconds
+        )
 
     def _want(self, wanted: int) -> None:
         # HTTP/1.1 carries one request on a connection: more of them would only wait inside libcurl.

@@ -79,6 +79,15 @@ def test_a_service_very_far_away_has_as_many_messages_as_it_may() -> None:
     assert answers > 0.7 * 60 * MAX_IN_FLIGHT_PER_HOST / 0.5
 
 
+def test_a_service_that_takes_seconds_is_not_measured_all_the_time() -> None:
+    service = PlayedService(latency_seconds=2.0, per_second=100_000.0)
+    service.play(30.0)
+
+    answers = service.play(120.0)
+
+    assert answers > 0.5 * 120 * MAX_IN_FLIGHT_PER_HOST / 2
+
+
 def test_a_service_that_gets_slow_soon_has_few_messages() -> None:
     service = PlayedService(latency_seconds=0.05, per_second=100_000.0)
     service.play(5.0)
