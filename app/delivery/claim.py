@@ -59,7 +59,7 @@ def begin(session: Session, lease: Lease, *, max_per_second: float | None = None
         cancel.settle(session, notification, [lease.batch_id, *_some_free(session, notification.id)])
         return None
     recipients, settled = recipients_of(session, lease.batch_id, lease.planned_at)
-    ledger.write(session, notification.id, settled, planned_at=lease.planned_at)
+    ledger.write(session, notification.id, settled, planned_at=lease.planned_at, batch_id=lease.batch_id)
     turn = turn_of(lease.condition, messages=len(recipients), max_per_second=max_per_second)
     slot = None
     if recipients and turn.rate_per_second is not None:

@@ -51,10 +51,24 @@ _WRITE = """
           AND log.notification_id = entry.notification_id
           AND log.subscription_id = entry.subscription_id
           AND log.status = entry.status_before
-        RETURNING log.status
+        RETURNING log.status,
+                  CASE WHEN entry.batch_id IS NULL AND log.batch_id <> CAST(:held_batch_id AS uuid)
+                       THEN CAST(log.batch_id AS text)
+                  END AS elsewhere
     )
-    SELECT status, count(*) FROM changed GROUP BY status
+    SELECT status, count(*), array_agg(elsewhere) FILTER (WHERE elsewhere IS NOT NULL) FROM changed GROUP BY status
 """
+# What nobody has had is pending as a whole to whoever counts. Who is just claiming it says so himself.
+_CLAIMED = text(
+    """
+    WITH unclaimed AS MATERIALIZED (
+        SELECT id FROM push_delivery_batches
+        WHERE id = ANY(CAST(:batch_ids AS uuid[])) AND claimed_at IS NULL
+        FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE push_delivery_batches AS batch SET claimed_at = now() FROM unclaimed WHERE batch.id = unclaimed.id
+    """
+)
 
 
 @lru_cache(maxsize=4)
@@ -76,9 +90,12 @@ class Entry(NamedTuple):
 
 
 def write(
-    session: Session, notification_id: UUID, entries: Sequence[Entry], *, planned_at: datetime
+    session: Session, notification_id: UUID, entries: Sequence[Entry], *, planned_at: datetime, batch_id: UUID
 ) -> Counter[DeliveryStatus]:
     """Write the entries over rows still pending, in key order; return how many rows became what.
+
+    `batch_id` is the batch they were read from. When a lease was lost, another has perhaps moved some to a batch of
+    his: that is marked as claimed, as it is not pending as a whole any more.
 
     What this transaction does next looks rows up by the index of their key, too, in the order of the keys given.
     """
@@ -89,6 +106,7 @@ def write(
         _write_to(partition_of(planned_at)),
         {
             "planned_at": planned_at,
+            "held_batch_id": batch_id,
             "notification_id": notification_id,
             "subscription_ids": plain_array(ids),
             "statuses": plain_array(statuses),
@@ -100,4 +118,11 @@ def write(
             "tries": plain_array(tries),
         },
     )
-    return Counter({DeliveryStatus(status): count for status, count in changed})
+    counts: Counter[DeliveryStatus] = Counter()
+    moved: set[str] = set()
+    for status, count, elsewhere in changed:
+        counts[DeliveryStatus(status)] = count
+        moved.update(elsewhere or ())
+    if moved:
+        session.execute(_CLAIMED, {"batch_ids": plain_array(moved)})
+    return counts

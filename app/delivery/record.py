@@ -90,7 +90,9 @@ def write(session: Session, work: Work, answered: Sequence[Answered]) -> BatchRe
     judged = _by_the_databases_clock(session, work, others)
     entries += [_final_entry(recipient, outcome) for recipient, outcome in judged if not _is_retry(outcome)]
     entries += _retry_entries(session, work, [pair for pair in judged if _is_retry(pair[1])])
-    counts = ledger.write(session, work.notification.id, entries, planned_at=work.planned_at)
+    counts = ledger.write(
+        session, work.notification.id, entries, planned_at=work.planned_at, batch_id=work.batch_id
+    )
     if counts.total() < len(entries):
         # The lease was lost meanwhile, and others have settled some of these: perhaps nobody is left to try again.
         later = {str(entry.batch_id) for entry in entries if entry.batch_id is not None}

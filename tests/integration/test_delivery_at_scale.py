@@ -110,7 +110,9 @@ def test_recording_reads_the_rows_recorded_and_not_the_notification(sessions, ne
     with transaction(sessions) as session:
         before = rows_read(session)
 
-        changed = ledger.write(session, work.notification.id, entries, planned_at=work.planned_at)
+        changed = ledger.write(
+            session, work.notification.id, entries, planned_at=work.planned_at, batch_id=work.batch_id
+        )
 
         assert changed == {DeliveryStatus.SENT: BATCH_SIZE}
         assert rows_read(session) - before <= 2 * BATCH_SIZE  # to find each and to change it

@@ -102,6 +102,28 @@ def test_what_is_given_back_is_counted_by_what_was_done_of_it(pipeline, batch_id
     assert closed(pipeline.sessions) == []
 
 
+def let_the_lease_run_out(sessions):
+    with transaction(sessions) as session:
+        session.execute(text("UPDATE push_delivery_batches SET leased_until = now() WHERE state = 'leased'"))
+
+
+@pytest.mark.parametrize("is_first_to_write", [True, False])
+def test_what_two_had_in_hand_is_counted_whoever_wrote_first(pipeline, batch_ids, is_first_to_write):
+    works = []
+    for _ in range(2):
+        with transaction(pipeline.sessions) as session:
+            works.append(take(session, batch_ids[0]))
+        let_the_lease_run_out(pipeline.sessions)
+
+    first, second = works if is_first_to_write else reversed(works)
+    for work, outcome in ((first, UNAVAILABLE), (second, ACCEPTED)):
+        with transaction(pipeline.sessions) as session:
+            record.write(session, work, [(recipient, outcome) for recipient in work.recipients])
+            claim.close(session, work)
+
+    assert counts(pipeline.sessions) == {"pending": 8, "sent": 4}
+
+
 def test_a_cancelled_notifications_batches_are_counted_as_they_are_settled(pipeline, batch_ids):
     run_batch(replace(pipeline, sender=ScriptedSender(MIXED)), batch_ids[0])
     cancel_it(pipeline.sessions)
