@@ -1,8 +1,10 @@
 """The database of a command, and what a command says when it cannot be used."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import structlog
 import typer
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
@@ -28,13 +30,27 @@ def open_database() -> Iterator[tuple[Settings, SessionFactory]]:
     except (SettingsError, EmbeddedPostgresUnavailable) as error:
         raise refusal(str(error)) from None
     try:
-        yield settings, sessions
+        with _logs_beside_the_output():
+            yield settings, sessions
     except ProgrammingError:
         raise refusal("The tables are not there, or of another version: run alembic upgrade head.") from None
     except SQLAlchemyError as error:
         raise refusal(f"The database cannot be used: {_cause_of(error)}") from None
     finally:
         engine_of(sessions).dispose()
+
+
+@contextmanager
+def _logs_beside_the_output() -> Iterator[None]:
+    """Let what is logged go to standard error, unless somebody has said where to: machines read the output."""
+    if structlog.is_configured():
+        yield
+        return
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory(sys.stderr))
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
 
 
 def _cause_of(error: SQLAlchemyError) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from app.cli_database import open_database, refusal
 from app.cli_watch import obstacle_of, print_outcome, reasons_by_status, watch
-from app.db.session import SessionFactory, database_now, transaction
+from app.db.session import PASSING_ERRORS, SessionFactory, database_now, transaction
 from app.delivery.payload import PublicUrls
 from app.delivery.targeting import size_of_audience
 from app.errors import DomainError
@@ -26,6 +26,8 @@ from app.web.send_headers import read_key
 Request = TypeVar("Request", SendRequest, BroadcastRequest)
 
 NOT_CONFIRMED, STOPPED_WATCHING = 1, 130
+# No refusal: whoever took it for one would send it again.
+STORED_BUT_NOT_SEEN = "It is stored. The database is away now: how it goes cannot be told."
 OPTION_OF_MEMBER = {"topics": "--topic", "user_ids": "--user", "subscription_ids": "--subscription"}
 
 Title = Annotated[str, typer.Option(help="What it is about.")]
@@ -153,6 +155,8 @@ def _validated(kind: type[Request], content: Mapping[str, Any]) -> Request:
             given["data"] = json.loads(given["data"])
         except ValueError as error:
             raise refusal(f"--data is not JSON: {error}.") from None
+        except RecursionError:
+            raise refusal("--data is nested too deeply.") from None
     try:
         return kind.model_validate(given)
     except ValidationError as error:
@@ -196,7 +200,7 @@ def _ask(sessions: SessionFactory, request: SendRequest | BroadcastRequest) -> N
     with transaction(sessions) as session:
         drafted = new_notification(request, DEFAULT_TENANT_ID, database_now(session), default_ttl_seconds=0)
         reached = f"{size_of_audience(session, drafted):,} subscribers"
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():  # None when it is closed
         raise refusal(f"It would reach {reached}. There is no terminal to ask on: say --yes.")
     if not typer.confirm(f'"{request.title}" would reach {reached}. Send it?', err=True):
         typer.echo("Nothing was sent.", err=True)
@@ -205,45 +209,51 @@ def _ask(sessions: SessionFactory, request: SendRequest | BroadcastRequest) -> N
 
 def _follow(sessions: SessionFactory, sent: service.Sent | service.Replay, show: Show) -> None:
     """Say where the stored notification is; then how it goes, if that is to be watched."""
-    is_replay = isinstance(sent, service.Replay)
     body = sent.answer.body
-    notification_id = UUID(str(body["notification_id"]))
+    where = {
+        "notification_id": body["notification_id"],
+        "status_url": body["status_url"],
+        "is_replay": isinstance(sent, service.Replay),
+    }
     try:
-        if not show.as_json:
-            typer.echo(f"{'Was sent before with this key' if is_replay else 'Accepted'}: {notification_id}")
-            typer.echo(f"How it goes: GET {body['status_url']}")
-        progress = _progress(sessions, notification_id, show)
+        if show.as_json:
+            typer.echo(json.dumps(where | _as_json(sessions, where["notification_id"], show), indent=2))
+        else:
+            _tell(sessions, where, show)
     except KeyboardInterrupt:
         typer.echo(f"Watching has ended; sending goes on. To stop that: POST {body['status_url']}cancel", err=True)
         raise typer.Exit(STOPPED_WATCHING) from None
-    if show.as_json:
-        _print_json(sessions, progress, status_url=body["status_url"], is_replay=is_replay)
-    elif progress.is_over:
-        print_outcome(sessions, progress, show.console)
-    elif obstacle := obstacle_of(sessions, progress):
-        typer.echo(obstacle)
 
 
-def _progress(sessions: SessionFactory, notification_id: UUID, show: Show) -> Progress:
+def _tell(sessions: SessionFactory, where: Mapping[str, Any], show: Show) -> None:
+    verb = "Was sent before with this key" if where["is_replay"] else "Accepted"
+    typer.echo(f"{verb}: {where['notification_id']}")
+    typer.echo(f"How it goes: GET {where['status_url']}")
+    try:
+        progress = _progress(sessions, where["notification_id"], show)
+        if progress.is_over:
+            print_outcome(sessions, progress, show.console)
+        elif obstacle := obstacle_of(sessions, progress):
+            typer.echo(obstacle)
+    except PASSING_ERRORS:
+        typer.echo(STORED_BUT_NOT_SEEN, err=True)
+
+
+def _as_json(sessions: SessionFactory, notification_id: str, show: Show) -> dict[str, Any]:
+    try:
+        progress = _progress(sessions, notification_id, show)
+        return {
+            **progress.shown().model_dump(mode="json", exclude={"id"}),
+            "reasons": reasons_by_status(sessions, progress),
+            "obstacle": obstacle_of(sessions, progress),
+        }
+    except PASSING_ERRORS:
+        typer.echo(STORED_BUT_NOT_SEEN, err=True)
+        return {}
+
+
+def _progress(sessions: SessionFactory, notification_id: str, show: Show) -> Progress:
     if show.is_watched:
-        return watch(sessions, notification_id, show.console)
+        return watch(sessions, UUID(notification_id), show.console)
     with transaction(sessions) as session:
-        return service.progress(session, DEFAULT_TENANT_ID, notification_id)
-
-
-def _print_json(sessions: SessionFactory, progress: Progress, *, status_url: str, is_replay: bool) -> None:
-    told = progress.shown().model_dump(mode="json")
-    notification_id = told.pop("id")
-    typer.echo(
-        json.dumps(
-            {
-                "notification_id": notification_id,
-                "status_url": status_url,
-                "is_replay": is_replay,
-                **told,
-                "reasons": reasons_by_status(sessions, progress),
-                "obstacle": obstacle_of(sessions, progress),
-            },
-            indent=2,
-        )
-    )
+        return service.progress(session, DEFAULT_TENANT_ID, UUID(notification_id))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
 from app import cli, cli_watch
@@ -98,6 +99,20 @@ def test_a_broadcast_without_a_terminal_wants_yes_and_says_how_many_it_would_rea
     assert [each.is_broadcast for each in stored(sessions)] == [True]
 
 
+def test_a_broadcast_whose_standard_input_is_closed_wants_yes_too(sessions):
+    process = subprocess.run(
+        ["sh", "-c", 'exec "$0" -m app.cli "$@" <&-', sys.executable, "broadcast", *CONTENT],
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+
+    assert process.returncode == 2
+    assert process.stderr == "It would reach 0 subscribers. There is no terminal to ask on: say --yes.\n"
+    assert stored(sessions) == []
+
+
 @pytest.mark.parametrize(("answer", "exit_code", "count"), [(b"y\n", 0, 1), (b"n\n", 1, 0), (b"\n", 1, 0)])
 def test_on_a_terminal_a_broadcast_asks(sessions, subscribe, answer, exit_code, count):
     subscribe(3)
@@ -128,6 +143,7 @@ def test_on_a_terminal_a_broadcast_asks(sessions, subscribe, answer, exit_code, 
         (("--user", "1", "--tag", "x" * 257), "--tag must have at most 256 characters."),
         (("--user", "1", "--data", "{"), "--data is not JSON: "),
         (("--user", "1", "--data", "[1]"), "--data must be a JSON object."),
+        (("--user", "1", "--data", "[" * 50_000), "--data is nested too deeply."),
         (("--user", "1", "--scheduled-at", "tomorrow"), "--scheduled-at must be a date and time like 2026-"),
         (("--user", "1", "--icon", "x" * 2000, "--image", "y" * 2000), "Shorten the largest fields."),
         (("--user", "1", "--idempotency-key", "ä"), "1 to 255 printable ASCII characters"),
@@ -220,6 +236,47 @@ def test_a_machine_reads_json_and_nothing_else(pipeline, subscribe, sessions):
             "reasons": {"expired": {"gone": 1}},
         }.items()
     )
+
+
+def test_what_is_logged_is_not_among_what_a_machine_reads(sessions):
+    """As when the workers cannot be rung, while all else goes well."""
+    program = f"""
+from sqlalchemy.exc import OperationalError
+from app.cli import cli
+from app.delivery import bell
+
+def refuse(_sessions):
+    raise OperationalError("NOTIFY", {{}}, Exception("away"))
+
+bell._connect = refuse
+cli(["send", *{CONTENT}, "--user", "1", "--json"])
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+
+    [notification] = stored(sessions)
+    assert json.loads(process.stdout)["notification_id"] == str(notification.id)
+    assert "workers not rung" in process.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_a_database_that_goes_away_after_it_is_stored_is_no_refusal(sessions, monkeypatch, arguments):
+    def away(*_arguments):
+        raise OperationalError("SELECT", {}, Exception("away"))
+
+    monkeypatch.setattr(service, "progress", away)
+
+    result = run("send", *CONTENT, "--user", "1", *arguments)
+
+    [notification] = stored(sessions)
+    assert result.exit_code == 0, result.output
+    assert str(notification.id) in result.stdout
+    assert "It is stored. The database is away now" in result.stderr
 
 
 def test_the_same_key_sends_once(sessions):
