@@ -54,12 +54,11 @@ class CurlSender:
         thread = self._submit(job)
         try:
             while True:
+                has_ended = thread.has_ended  # asked first: then whatever it said is there
                 answered = job.wait(_HEARTBEAT_SECONDS)
-                if answered is None:
+                if answered is None or (has_ended and not answered):
                     return
                 yield answered
-                if not answered and not thread.is_alive:
-                    return
         finally:
             job.abandon()
             thread.wake()

@@ -44,14 +44,14 @@ class CurlThread:
         self._thread.start()
 
     @property
-    def is_alive(self) -> bool:
-        """Whether it still answers. In a process that was forked off, it does not."""
-        return self._thread.is_alive() and not self._is_over
+    def has_ended(self) -> bool:
+        """Whether it has said its last word to everybody. In a process that was forked off, it has."""
+        return not self._thread.is_alive()
 
     def submit(self, job: Job) -> bool:
         """Take a job on; False when this thread takes no more."""
         with self._lock:
-            if self._is_closing or not self.is_alive:
+            if self._is_closing or self._is_over or self.has_ended:
                 return False
             self._submitted.append(job)
             self._connections.wake()

@@ -104,6 +104,19 @@ def test_a_closed_sender_sends_no_more(sender: Sender, browser: Browser) -> None
     assert browser.posts == []
 
 
+def test_what_was_answered_while_the_sender_was_closing_is_heard_of(
+    sender: Sender, push_service: Simulator, browser: Browser
+) -> None:
+    push_service.delays(2.0)
+    sending = sender.send([message_to(browser)])
+
+    answered = next(sending)
+    sender.close()
+    answered += [pair for pairs in sending for pair in pairs]
+
+    assert [outcome.verdict for _message, outcome in answered] == [Verdict.ACCEPTED]
+
+
 def test_closing_the_sender_ends_a_send_that_is_under_way(make_sender: MakeSender, push_service: Simulator) -> None:
     sender = make_sender(timeouts=Timeouts(read_seconds=1.0, answer_seconds=1.0))
     push_service.answers(201, times=1)
