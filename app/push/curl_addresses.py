@@ -77,7 +77,12 @@ class AddressBook:
                 return
             self._threads += 1
         # A daemon, and no pool: a resolver that hangs must not hold up the end of the process.
-        threading.Thread(target=self._work, name="push-resolver", daemon=True).start()
+        thread = threading.Thread(target=self._work, name="push-resolver", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more of them; the name stays in the queue, and is asked for again
+            with self._lock:
+                self._threads -= 1
 
     def _may_start_a_thread(self) -> bool:
         if self._threads < _LOOK_UPS_AT_ONCE:

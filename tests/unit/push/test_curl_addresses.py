@@ -144,3 +144,21 @@ def test_names_whose_look_ups_hang_hold_up_no_other(count: int) -> None:
     assert slow == [None] * count
     assert asked.count("quick.example.net") == 1
     assert len(asker.asked) == len(set(asker.asked)) == count + 1
+
+
+def test_a_system_without_threads_to_spare_delays_a_look_up_and_loses_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asker = Asker(two_addresses)
+
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        early = [asker.find("push.example.net", now=0.0) for _ in range(100)]
+    late = asker.find_at_last("push.example.net", now=0.0)
+
+    assert early == [None] * 100
+    assert late.failure is None
+    assert asker.asked == ["push.example.net"]
