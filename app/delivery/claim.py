@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import and_, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from app.delivery import cancel, closing, ledger, service_states
+from app.delivery import cancel, closing, ledger, service_states, settle
 from app.delivery.finish import finish_if_done
 from app.delivery.lease import Lease, lease_batch, renew_lease
 from app.delivery.pace import Turn, turn_of
@@ -56,7 +56,7 @@ def begin(session: Session, lease: Lease, *, max_per_second: float | None = None
     """
     notification = session.get_one(Notification, lease.notification_id)
     if notification.state == NotificationState.CANCELLED:
-        cancel.settle(session, notification, [lease.batch_id, *_some_free(session, notification.id)])
+        settle.settle(session, notification, [lease.batch_id, *_some_free(session, notification.id)])
         return None
     recipients, settled = recipients_of(session, lease.batch_id, lease.planned_at)
     ledger.write(session, notification.id, settled, planned_at=lease.planned_at, batch_id=lease.batch_id)
@@ -162,7 +162,7 @@ def _some_free(session: Session, notification_id: UUID) -> list[UUID]:
         session.scalars(
             select(DeliveryBatch.id)
             .where(DeliveryBatch.notification_id == notification_id, _IS_FREE)
-            .limit(cancel.BATCHES_SETTLED_AT_ONCE)
+            .limit(settle.BATCHES_SETTLED_AT_ONCE)
             .with_for_update(skip_locked=True)
         )
     )

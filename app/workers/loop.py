@@ -13,7 +13,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from app.db.session import PASSING_ERRORS, transaction
-from app.delivery import cancel, lanes, plan
+from app.delivery import lanes, plan, settle
 from app.delivery.bell import Listener
 from app.delivery.lease import Lease, lease_next
 from app.delivery.run import Pipeline, run_next
@@ -75,8 +75,8 @@ class DeliveryLoop:
     def run_once(self) -> bool:
         """Release what is scheduled, plan a page and run a batch, in this thread. False when there was nothing."""
         with transaction(self._pipeline.sessions) as session:
+            has_settled = settle.settle_where_lanes_wait(session)
             schedule.release_due(session)
-            has_settled = cancel.settle_where_lanes_wait(session)
         has_planned = self._plan_a_page()
         return self._run_a_batch() or has_planned or has_settled
 
@@ -96,10 +96,10 @@ class DeliveryLoop:
     def _look(self) -> bool:
         """Release what is scheduled, plan a page, call a runner. True when there may be more to do at once."""
         with transaction(self._pipeline.sessions) as session:
+            has_settled = settle.settle_where_lanes_wait(session)  # it may wait for rows, so it holds nothing else
             has_released = schedule.release_due(session) > 0
             is_one_to_plan = plan.next_to_plan(session) is not None
             open_lanes = self._open_lanes(session)
-            has_settled = cancel.settle_where_lanes_wait(session)
         self._outage.has_ended()
         if self._berths.have_room_for(open_lanes):
             self._calls.call()

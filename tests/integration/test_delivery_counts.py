@@ -1,12 +1,13 @@
 """The counts of a notification are those of its rows, whatever is under way, and a closed batch keeps its own."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import event, func, select, text
 
 from app.db.session import database_now, transaction
-from app.delivery import audit, cancel, claim, plan, record, run
+from app.delivery import audit, cancel, claim, plan, record, run, settle
 from app.delivery.run import run_batch
 from app.models import DeliveryBatch, DeliveryLog, Notification
 from app.notifications.repository import counts_of
@@ -100,6 +101,25 @@ def test_what_is_given_back_is_counted_by_what_was_done_of_it(pipeline, batch_id
 
     assert counts(pipeline.sessions) == {"pending": 9, "sent": 3}
     assert closed(pipeline.sessions) == []
+
+
+def test_past_the_deadline_they_are_settled_while_the_lane_is_paused(pipeline, batch_ids, monkeypatch):
+    monkeypatch.setattr(settle, "SHORTEST_DEADLINE", timedelta(0))
+    run_batch(replace(pipeline, sender=ScriptedSender([UNAVAILABLE] * 4)), batch_ids[0])
+    run_batch(replace(pipeline, sender=ScriptedSender([UNAVAILABLE] * 4)), batch_ids[1])
+    finish_with_a_worker(pipeline)
+    before = counts(pipeline.sessions)
+    with transaction(pipeline.sessions) as session:
+        session.execute(text("UPDATE push_notifications SET ttl_seconds = 0"))
+        session.execute(text("UPDATE push_delivery_logs SET deadline = now()"))
+
+    finish_with_a_worker(pipeline)
+
+    assert before == {"pending": AUDIENCE}
+    assert counts(pipeline.sessions) == {"expired": AUDIENCE}
+    with transaction(pipeline.sessions) as session:
+        assert set(session.scalars(select(DeliveryLog.reason))) == {"deadline"}
+        assert session.scalar(text("SELECT paused_until > now() FROM push_service_states"))
 
 
 def let_the_lease_run_out(sessions):
