@@ -27,7 +27,9 @@ from app.workers.cores import default_worker_count
 PROJECT_ROOT = Path(__file__).parents[1]
 GRACEFUL_SHUTDOWN_SECONDS = 30
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+cli = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False, rich_markup_mode="markdown"
+)
 for each in (send, broadcast, drain, ledger):
     cli.command()(each)
 

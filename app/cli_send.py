@@ -116,7 +116,10 @@ def broadcast(
     as_json: AsJson = False,
     yes: Yes = False,
 ) -> None:
-    """Send to every active subscriber, after asking. Otherwise as send does; exit code 1: not confirmed."""
+    """Send to every active subscriber, after asking.
+
+    Otherwise as send does. Exit code 1: not confirmed.
+    """
     content = {
         "title": title,
         "body": body,
@@ -199,7 +202,8 @@ def _go(request: SendRequest | BroadcastRequest, key: str | None, *, show: Show,
 def _ask(sessions: SessionFactory, request: SendRequest | BroadcastRequest) -> None:
     with transaction(sessions) as session:
         drafted = new_notification(request, DEFAULT_TENANT_ID, database_now(session), default_ttl_seconds=0)
-        reached = f"{size_of_audience(session, drafted):,} subscribers"
+        size = size_of_audience(session, drafted)
+    reached = f"{size:,} subscribers" if size != 1 else "one subscriber"
     if sys.stdin is None or not sys.stdin.isatty():  # None when it is closed
         raise refusal(f"It would reach {reached}. There is no terminal to ask on: say --yes.")
     if not typer.confirm(f'"{request.title}" would reach {reached}. Send it?', err=True):

@@ -8,9 +8,10 @@ from typing import Protocol
 from uuid import UUID
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
-from rich.progress import Progress as Bar
+from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from app.db.session import PASSING_ERRORS, SessionFactory, transaction
 from app.delivery import drain
@@ -21,6 +22,7 @@ from app.notifications.progress import Progress, reasons_of
 
 LOOK_EVERY_SECONDS = 0.5
 A_LINE_EVERY_SECONDS = 5.0  # where there is no terminal
+BAR_WIDTH = 40
 DATABASE_IS_AWAY = "The database is away: waiting for it."
 
 
@@ -94,17 +96,26 @@ def _showing(console: Console) -> Iterator[Show]:
     if not console.is_terminal:
         yield _Lines(console)
         return
-    columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
+    with Live(console=console, transient=True) as live:
+        newest: Progress | None = None
 
         def show(progress: Progress | None, obstacle: str | None) -> None:
-            if progress is not None:
-                bar.update(task, total=progress.notification.targeted, completed=_settled(progress))
-            told = described(progress) if progress is not None else ""
-            bar.update(task, description=". ".join(filter(None, (told, obstacle and f"[yellow]{obstacle}[/]"))))
+            nonlocal newest
+            newest = progress or newest
+            live.update(_picture(newest, obstacle))
 
         yield show
+
+
+def _picture(progress: Progress | None, obstacle: str | None) -> Table:
+    """Return what a terminal shows: a bar, what it means, and what stands in the way; wrapped if it is narrow."""
+    lines = Table.grid()
+    if progress is not None:
+        lines.add_row(ProgressBar(progress.notification.targeted, _settled(progress), width=BAR_WIDTH))
+        lines.add_row(Text(described(progress), no_wrap=False))
+    if obstacle is not None:
+        lines.add_row(Text(obstacle, style="yellow", no_wrap=False))
+    return lines
 
 
 class _Lines:
@@ -124,12 +135,12 @@ class _Lines:
 
 
 def described(progress: Progress) -> str:
-    """Return in a line how far it has come: "sending: 1,200 of 5,000, failed 3, 400/s, 0:00:10 left"."""
+    """Return in a line how far it has come: "sending: settled 1,200 of 5,000, failed 3, 400/s, 0:00:10 left"."""
     notification = progress.notification
     if notification.state == NotificationState.SCHEDULED:
         return f"scheduled for {notification.scheduled_at:%Y-%m-%d %H:%M:%S} UTC"
     planned = f"{notification.planned_count:,}{' so far' if notification.targeted is None else ''}"
-    parts = [f"{notification.state}: {_settled(progress):,} of {planned}"]
+    parts = [f"{notification.state}: settled {_settled(progress):,} of {planned}"]
     parts += [
         f"{status} {progress.counts[status]:,}"
         for status in (DeliveryStatus.FAILED, DeliveryStatus.EXPIRED)

@@ -204,7 +204,7 @@ def test_ctrl_c_ends_the_watching_and_not_the_sending(sessions, pipeline, subscr
 
     [notification] = stored(sessions)
     assert process.returncode == 130
-    assert lines[2].startswith("planning: 0 of 0 so far")
+    assert lines[2].startswith("planning: settled 0 of 0 so far")
     assert f"POST /notifications/{notification.id}/cancel" in rest
     assert "Traceback" not in rest
     assert received(subscribers) == [1, 1]
