@@ -9,10 +9,12 @@ from typing import Any
 
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 MEDIA_TYPE = "text/event-stream"
 KEEP_ALIVE = b": still here\n\n"
+
+_CONNECTION_IS_CLOSED = "the handler is closed"
 
 # nginx keeps an answer back until its buffer is full, unless told not to.
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -28,9 +30,17 @@ class EventStream(StreamingResponse):
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_while_connected(message: Message) -> None:
+            try:
+                await send(message)
+            except RuntimeError as error:
+                # uvloop knows that the client has left a moment before uvicorn does, and we hear it from there.
+                if not str(error).endswith(_CONNECTION_IS_CLOSED):
+                    raise
+
         self.body_iterator = self._until_head_is_answered(scope)
         async with aclosing(self._events):
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send_while_connected)
 
     async def _until_head_is_answered(self, scope: Scope) -> AsyncGenerator[bytes]:
         async for event in self._events:
