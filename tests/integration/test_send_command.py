@@ -45,13 +45,17 @@ def stored(sessions):
 
 
 def start(*arguments, **options):
-    """Start the command as a process of its own; its output and its errors are one."""
+    """Start the command as a process of its own; its output and its errors are one.
+
+    It heeds Ctrl-C, also where these tests were started in the background and do not.
+    """
     return subprocess.Popen(
         [sys.executable, "-m", "app.cli", *arguments],
         env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **options,
     )
 
