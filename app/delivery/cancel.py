@@ -1,6 +1,6 @@
 """Cancelling: the notification is marked at once, however large; what is pending of it is settled batch by batch.
 
-Whoever claims a batch, or holds one, sees the mark: claim.take settles it (see settle.py), claim.renew begins
+Whoever claims a batch, or holds one, sees the mark: claim.begin settles it (see settle.py), claim.renew begins
 nothing further. What is in flight at that moment is recorded as it comes.
 """
 

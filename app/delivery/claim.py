@@ -4,7 +4,7 @@ How the lease works is in lease.py; here is what is done with a batch that is he
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.delivery import cancel, closing, ledger, service_states, settle
 from app.delivery.finish import finish_if_done
-from app.delivery.lease import Lease, lease_batch, renew_lease
+from app.delivery.lease import Lease, renew_lease
 from app.delivery.pace import Turn, turn_of
 from app.delivery.recipients import Recipient, recipients_of
 from app.delivery.retry import FIRST_BACKOFF_SECONDS, when_put_off
@@ -66,27 +66,8 @@ def begin(session: Session, lease: Lease, *, max_per_second: float | None = None
         slot = service_states.reserve(session, lease.lane, turn, is_capped=max_per_second is not None)
         if slot is None:
             raise NotNow
-    return Work(
-        batch_id=lease.batch_id,
-        lease_token=lease.lease_token,
-        notification_id=lease.notification_id,
-        planned_at=lease.planned_at,
-        lane=lease.lane,
-        attempt=lease.attempt,
-        position=lease.position,
-        claimed_at=lease.claimed_at,
-        condition=lease.condition,
-        notification=notification,
-        recipients=recipients,
-        turn=turn,
-        slot=slot,
-    )
-
-
-def take(session: Session, batch_id: UUID) -> Work | None:
-    """Claim the batch and begin it, as lease_batch and begin do."""
-    lease = lease_batch(session, batch_id)
-    return None if lease is None else begin(session, lease)
+    held = {field.name: getattr(lease, field.name) for field in fields(lease)}
+    return Work(**held, notification=notification, recipients=recipients, turn=turn, slot=slot)
 
 
 def renew(session: Session, work: Work) -> bool:

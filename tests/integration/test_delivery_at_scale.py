@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy import text
 
 from app.db.session import create_sessions, database_now, transaction
-from app.delivery import claim, ledger, plan, record
+from app.delivery import ledger, plan, record
 from app.keyring.service import Keyring
 from app.models import DEFAULT_TENANT_ID, DeliveryStatus, NotificationState
 from tests.support.databases import dispose, temporary_database
+from tests.support.delivery import claim_batch
 from tests.support.ledger import add_notification
 from tests.support.senders import ACCEPTED
 
@@ -40,7 +41,7 @@ def rows_read(session):
 
 
 def take(session, batch_id):
-    work = claim.take(session, batch_id)
+    work = claim_batch(session, batch_id)
     assert work is not None
     return work
 

@@ -11,7 +11,7 @@ from app.delivery import audit, cancel, claim, plan, record, run, settle
 from app.delivery.run import run_batch
 from app.models import DeliveryBatch, DeliveryLog, Notification
 from app.notifications.repository import counts_of
-from tests.support.delivery import NOTHING_INLINE, change, finish_with_a_worker, send
+from tests.support.delivery import NOTHING_INLINE, change, claim_batch, finish_with_a_worker, send
 from tests.support.ledger import add_deliveries
 from tests.support.senders import ACCEPTED, GONE, REJECTED, UNAVAILABLE, ScriptedSender
 
@@ -51,7 +51,7 @@ def closed(sessions):
 
 
 def take(session, batch_id):
-    return claim.take(session, batch_id)
+    return claim_batch(session, batch_id)
 
 
 def let_everything_be_due(sessions):

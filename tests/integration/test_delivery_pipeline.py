@@ -16,6 +16,7 @@ from app.push.message import topic_for
 from tests.support.delivery import (
     NOTHING_INLINE,
     change,
+    claim_batch,
     finish_with_a_worker,
     received,
     send,
@@ -77,7 +78,7 @@ def test_two_workers_given_the_same_batch_send_it_once(pipeline, subscribe):
     with transaction(pipeline.sessions) as session:
         [batch_id] = plan.plan_page(session, sent.notification.id).batch_ids
     with transaction(pipeline.sessions) as session:
-        held = claim.take(session, batch_id)
+        held = claim_batch(session, batch_id)
 
     second = run_batch(pipeline, batch_id)
 
@@ -91,7 +92,7 @@ def test_a_dead_workers_batch_is_taken_over_once_its_lease_has_run_out(pipeline,
     sent = send(pipeline, limits=NOTHING_INLINE)
     with transaction(pipeline.sessions) as session:
         [batch_id] = plan.plan_page(session, sent.notification.id).batch_ids
-        dead = claim.take(session, batch_id)
+        dead = claim_batch(session, batch_id)
         session.execute(text("UPDATE push_delivery_batches SET leased_until = now() - interval '1 second'"))
 
     finish_with_a_worker(pipeline)

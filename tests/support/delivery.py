@@ -10,10 +10,13 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import func, insert, select, text, update
+from sqlalchemy.orm import Session
 
 from app.db.session import SessionFactory, transaction
 from app.delivery import targeting
+from app.delivery.claim import Work, begin
 from app.delivery.inline import InlineLimits
+from app.delivery.lease import lease_batch
 from app.delivery.run import Pipeline
 from app.ids import new_id
 from app.keyring.service import Keyring, active_key
@@ -129,6 +132,12 @@ def send(pipeline: Pipeline, *, limits: InlineLimits = LIMITS, **fields: Any) ->
     sent = service.send(pipeline, request, tenant_id=DEFAULT_TENANT_ID, default_ttl_seconds=3600, limits=limits)
     assert isinstance(sent, Sent)
     return sent
+
+
+def claim_batch(session: Session, batch_id: UUID) -> Work | None:
+    """Claim the batch and begin it, as running it does."""
+    lease = lease_batch(session, batch_id)
+    return None if lease is None else begin(session, lease)
 
 
 def finish_with_a_worker(pipeline: Pipeline) -> None:

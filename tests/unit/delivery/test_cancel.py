@@ -12,7 +12,14 @@ from app.db.session import database_now, transaction
 from app.delivery import cancel, claim, drain, plan, record
 from app.delivery.run import run_batch
 from app.models import DeliveryBatch, DeliveryLog, Notification, ServiceState
-from tests.support.delivery import NOTHING_INLINE, finish_with_a_worker, is_somebody_waiting, received, send
+from tests.support.delivery import (
+    NOTHING_INLINE,
+    claim_batch,
+    finish_with_a_worker,
+    is_somebody_waiting,
+    received,
+    send,
+)
 from tests.support.senders import ACCEPTED, UNAVAILABLE, ScriptedSender
 from tests.support.waiting import until
 
@@ -42,7 +49,7 @@ def batch_ids(sessions, notification_id):
 
 def take(sessions, batch_id):
     with transaction(sessions) as session:
-        return claim.take(session, batch_id)
+        return claim_batch(session, batch_id)
 
 
 def row_of(sessions, notification_id):
@@ -89,7 +96,7 @@ def test_who_claims_one_batch_of_it_settles_the_others_too_in_few_statements(pip
 
     with transaction(pipeline.sessions) as session:
         event.listen(session.connection(), "before_cursor_execute", lambda *args: statements.append(args[2]))
-        work = claim.take(session, first)
+        work = claim_batch(session, first)
 
     assert work is None
     assert outcomes(pipeline.sessions, notification_id) == {("failed", "cancelled"): 4}

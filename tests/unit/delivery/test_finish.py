@@ -7,7 +7,7 @@ from app.db.session import transaction
 from app.delivery import claim, plan
 from app.delivery.finish import is_everybody_tried
 from app.models import Notification
-from tests.support.delivery import NOTHING_INLINE, is_somebody_waiting, send
+from tests.support.delivery import NOTHING_INLINE, claim_batch, is_somebody_waiting, send
 from tests.support.waiting import until
 
 
@@ -22,7 +22,7 @@ def notification_id(pipeline, subscribe, monkeypatch):
 def claimed(sessions, notification_id):
     with transaction(sessions) as session:
         batch_ids = plan.plan_page(session, notification_id).batch_ids
-        return [claim.take(session, batch_id) for batch_id in batch_ids]
+        return [claim_batch(session, batch_id) for batch_id in batch_ids]
 
 
 def state(sessions, notification_id):

@@ -8,10 +8,10 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import OperationalError
 
 from app.db.session import database_now, transaction
-from app.delivery import claim, plan
+from app.delivery import plan
 from app.delivery.inline import InlineLimits, run_inline
 from app.models import DeliveryBatch, Notification
-from tests.support.delivery import NOTHING_INLINE, finish_with_a_worker, ledger_adds_up, received, send
+from tests.support.delivery import NOTHING_INLINE, claim_batch, finish_with_a_worker, ledger_adds_up, received, send
 from tests.support.senders import WAIT_SECONDS, HangingSender, ScriptedSender
 from tests.support.waiting import until
 
@@ -93,7 +93,7 @@ def test_what_a_worker_planned_meanwhile_is_not_called_complete(pipeline, subscr
     sent = send(pipeline, limits=NOTHING_INLINE)
     with transaction(pipeline.sessions) as session:
         [batch_id] = plan.plan_page(session, sent.notification.id).batch_ids
-        claim.take(session, batch_id)
+        claim_batch(session, batch_id)
 
     assert not run_inline(pipeline, sent.notification.id, SHORT)
 

@@ -10,7 +10,7 @@ from app.delivery import claim, plan, record
 from app.delivery.claim import Work
 from app.models import BatchState, DeliveryBatch
 from app.push.outcome import Outcome, Reason, Verdict
-from tests.support.delivery import NOTHING_INLINE, send
+from tests.support.delivery import NOTHING_INLINE, claim_batch, send
 
 ACCEPTED = Outcome(Verdict.ACCEPTED, Reason.ACCEPTED, 201)
 BUSY = Outcome(Verdict.RETRY, Reason.PUSH_SERVICE_ERROR, 503)
@@ -22,7 +22,7 @@ def claimed(pipeline) -> Work:
     sent = send(pipeline, limits=NOTHING_INLINE)
     with transaction(pipeline.sessions) as session:
         [batch_id] = plan.plan_page(session, sent.notification.id).batch_ids
-        work = claim.take(session, batch_id)
+        work = claim_batch(session, batch_id)
     assert work is not None
     return work
 

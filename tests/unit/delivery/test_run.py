@@ -9,11 +9,11 @@ from sqlalchemy import event, select, text
 from sqlalchemy.exc import OperationalError
 
 from app.db.session import engine_of, transaction
-from app.delivery import claim, plan, run
+from app.delivery import plan, run
 from app.delivery.lanes import open_lanes
 from app.delivery.run import run_batch
 from app.models import DeliveryBatch, DeliveryLog
-from tests.support.delivery import NOTHING_INLINE, send
+from tests.support.delivery import NOTHING_INLINE, claim_batch, send
 from tests.support.senders import ScriptedSender
 
 AUDIENCE = 6
@@ -108,7 +108,7 @@ def test_a_lease_that_was_lost_ends_the_posting(pipeline, batch_id):
         if number == 1:
             with transaction(pipeline.sessions) as session:
                 session.execute(text("UPDATE push_delivery_batches SET leased_until = now() - interval '1 second'"))
-                assert claim.take(session, batch_id) is not None
+                assert claim_batch(session, batch_id) is not None
 
     sender = ScriptedSender(before=lose_the_lease)
 
