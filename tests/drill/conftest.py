@@ -5,7 +5,6 @@ DRILL_RECIPIENTS (20000) says how many are sent to, DRILL_SEED repeats the rando
 
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from app.db.embedded import new_scratch_directory
 from tests.drill import audience
 from tests.drill.push_service import PushService, running_push_service
 from tests.drill.service import Say, Service, service_for
-from tests.support.databases import StoppablePostgres, temporary_database
+from tests.support.databases import StoppablePostgres, running_postgres, temporary_database
 
 RECIPIENTS = int(os.environ.get("DRILL_RECIPIENTS", "20000"))
 TEMPLATE = "drill_template"
@@ -45,14 +44,8 @@ def say(pytestconfig: pytest.Config) -> Say:
 @pytest.fixture(scope="session")
 def drill_postgres() -> Iterator[StoppablePostgres]:
     """A server that keeps what it said was committed, however it ends: the real one's settings."""
-    data_dir = new_scratch_directory()
-    server = StoppablePostgres(data_dir, durable=True)
-    try:
-        server.start()
+    with running_postgres(new_scratch_directory(), durable=True) as server:
         yield server
-    finally:
-        server.delete()
-        shutil.rmtree(data_dir, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ Twice: first the tables cannot grow, then the write-ahead log cannot either, whi
 """
 
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -21,7 +20,7 @@ from tests.drill.processes import Api
 from tests.drill.push_service import PushService
 from tests.drill.service import Say, Service, service_for
 from tests.support.api import SERVICE_HEADERS
-from tests.support.databases import StoppablePostgres
+from tests.support.databases import StoppablePostgres, running_postgres
 from tests.support.full_disk import RefusedWrites, SmallDisk, small_disk
 
 MEGABYTES = 500
@@ -41,13 +40,8 @@ def mounted() -> Iterator[SmallDisk | None]:
 def postgres(mounted: SmallDisk | None) -> Iterator[StoppablePostgres]:
     """A durable server on the small disk, or, without one, anywhere."""
     data_dir = mounted.directory if mounted else new_scratch_directory()
-    server = StoppablePostgres(data_dir, durable=True)
-    try:
-        server.start()
+    with running_postgres(data_dir, durable=True) as server:
         yield server
-    finally:
-        server.delete()
-        shutil.rmtree(data_dir, ignore_errors=True)
 
 
 @pytest.fixture

@@ -161,14 +161,20 @@ def sessions(database_url: str) -> Iterator[SessionFactory]:
     dispose(factory)
 
 
-@pytest.fixture
-def stoppable_postgres() -> Iterator[StoppablePostgres]:
-    """A running server of the test's own; `create_database(server.url, ...)` makes something on it."""
-    data_dir = new_scratch_directory()
-    server = StoppablePostgres(data_dir)
+@contextmanager
+def running_postgres(data_dir: Path, *, durable: bool = False) -> Iterator[StoppablePostgres]:
+    """Run a server in this directory for the block; both are gone afterwards."""
+    server = StoppablePostgres(data_dir, durable=durable)
     try:
         server.start()
         yield server
     finally:
         server.delete()
         shutil.rmtree(data_dir, ignore_errors=True)
+
+
+@pytest.fixture
+def stoppable_postgres() -> Iterator[StoppablePostgres]:
+    """A running server of the test's own; `create_database(server.url, ...)` makes something on it."""
+    with running_postgres(new_scratch_directory()) as server:
+        yield server
