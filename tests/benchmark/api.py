@@ -71,7 +71,7 @@ def main() -> None:
             say(f"{what}: beside a broadcast")
             before = push_service.accepted
             notification_id = service.begin_a_broadcast()
-            until(lambda: push_service.accepted - before >= WELL_UNDER_WAY, "the broadcast is under way")  # noqa: B023
+            until(lambda: push_service.accepted - before >= WELL_UNDER_WAY, "the broadcast is under way")  # noqa: B023 - asked at once
             beside.append(_turn(service, push_service, options.count))
             service.cancel(notification_id)
     console.print(

@@ -71,7 +71,7 @@ def test_certificates_that_expire_in_the_middle(service: Service) -> None:
     for kind in ("expired", "untrusted"):
         push_service.presents_certificate(kind)
         refused, accepted = push_service.counts["unfinished_handshakes"], push_service.accepted
-        service.until(lambda: push_service.counts["unfinished_handshakes"] > refused, "it is refused")  # noqa: B023
+        service.until(lambda: push_service.counts["unfinished_handshakes"] > refused, "it is refused")  # noqa: B023 - asked at once
         service.until(lambda: service.scalar(PUT_OFF, reason="tls_refused") > 0, "deliveries are put off")
         assert push_service.accepted == accepted, "nothing is posted to somebody who cannot show who he is"
     waiting = service.scalar(PUT_OFF, reason="tls_refused")
