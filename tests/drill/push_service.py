@@ -70,6 +70,15 @@ class PushService:
         """How many requests came since then, whatever became of them."""
         return int(self._ask("/counts")["posts"])
 
+    @property
+    def arrived(self) -> int:
+        """How many connections were begun since then, with those that ended in their TLS handshake.
+
+        Some clients finish the handshake and then refuse the certificate, others refuse it in the middle.
+        """
+        counts = self._ask("/counts")
+        return int(counts["connections"]) + int(counts["unfinished_handshakes"])
+
     def arrivals(self, topic: str) -> dict[str, Arrival]:
         """Return what came of the notification with this topic, by endpoint."""
         return {
@@ -108,7 +117,10 @@ class PushService:
         self._http.delete("/faults").raise_for_status()
 
     def reset(self) -> None:
+        """Be as at the start, whatever the last drill left behind."""
         self.behaves()
+        if self._certificate() != "trusted":
+            self.presents_certificate("trusted")
         self._http.delete("/counts").raise_for_status()
 
     def _ask(self, path: str) -> dict[str, Any]:
