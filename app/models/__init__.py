@@ -4,6 +4,7 @@ from app.models.delivery import BatchState, DeliveryBatch, DeliveryLog, Delivery
 from app.models.drain import Drain
 from app.models.idempotency_key import IdempotencyKey
 from app.models.notification import Notification, NotificationState
+from app.models.quarantine import Quarantine
 from app.models.receipt import Receipt, Rollup
 from app.models.service_state import ServiceState
 from app.models.subscription import Subscription
@@ -21,6 +22,7 @@ __all__ = [
     "IdempotencyKey",
     "Notification",
     "NotificationState",
+    "Quarantine",
     "Receipt",
     "Rollup",
     "ServiceState",

@@ -19,6 +19,9 @@ class Subscription(Base):
     """One browser's push subscription.
 
     `gone_at` and `deleted_at` are marks, reversible until purged. Active: enabled, neither gone nor deleted.
+    Established: a push service has accepted a message for it, so it exists. Whoever is gone while a mass loss is
+    suspected is in quarantine, too, and is not purged. `key_is_assumed`: nobody said with which VAPID key it was
+    made.
     """
 
     __tablename__ = "push_subscriptions"
@@ -48,6 +51,11 @@ class Subscription(Base):
         Index("ix_push_subscriptions_vapid_key_id", "vapid_key_id"),
         Index("ix_push_subscriptions_gone_at", "gone_at", postgresql_where=text("gone_at IS NOT NULL")),
         Index("ix_push_subscriptions_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+        Index(
+            "ix_push_subscriptions_quarantine_id",
+            "quarantine_id",
+            postgresql_where=text("quarantine_id IS NOT NULL"),
+        ),
         # Every broadcast updates every row (last_used). With room for that in its page, no index is written to.
         {"postgresql_with": {"fillfactor": 50}},
     )
@@ -71,7 +79,9 @@ class Subscription(Base):
     gone_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
     key_mismatch_at: Mapped[datetime | None]
+    key_is_assumed: Mapped[bool] = mapped_column(server_default=text("true"))
     quarantined_at: Mapped[datetime | None]
+    quarantine_id: Mapped[UUID | None]
     failure_count: Mapped[int] = mapped_column(server_default=text("0"))
     last_failure_at: Mapped[datetime | None]
     last_failure_reason: Mapped[str | None]

@@ -10,7 +10,11 @@ from app.db.base import Base
 
 
 class VapidKey(Base):
-    """A P-256 key pair: the public part in base64url without padding, the private part encrypted at rest."""
+    """A P-256 key pair: the public part in base64url without padding, the private part encrypted at rest.
+
+    The active one is what browsers subscribe with; every other signs for its subscribers until it is retired.
+    `is_configured` marks the pair that the environment's variables held last.
+    """
 
     __tablename__ = "push_vapid_keys"
     __table_args__ = (
@@ -28,5 +32,6 @@ class VapidKey(Base):
     public_key: Mapped[str]
     private_key_sealed: Mapped[bytes]
     is_active: Mapped[bool]
+    is_configured: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     retired_at: Mapped[datetime | None]
