@@ -153,6 +153,7 @@ def _renew(
         "gone_at": None,
         "key_mismatch_at": None,
         "quarantined_at": None,
+        "quarantine_id": None,
         "failure_count": 0,
         "last_failure_at": None,
         "last_failure_reason": None,
