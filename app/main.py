@@ -29,8 +29,8 @@ from app.settings import Settings, SettingsError, get_settings
 from app.subscriptions.router import router as subscriptions_router
 from app.web import openapi, problems
 from app.web.docs import documentation
+from app.web.limiter import RateLimits, create_limiter
 from app.web.middleware import PlainStartupFailure, middleware
-from app.web.rate_limit import RateLimits, create_limiter
 from app.web.stopping import find_out_if_stopping
 from app.web.tokens import TokenVerifier
 from app.workers.opening import endpoint_policy_of

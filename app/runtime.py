@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 
 import structlog
-from redis import Redis
 from sqlalchemy.exc import ProgrammingError
 
 from app.db.session import PASSING_ERRORS, SessionFactory, transaction
@@ -11,6 +10,7 @@ from app.delivery.partitions import coming_months, ensure_partitions
 from app.notifications.events import Looking
 from app.notifications.idempotency import PURGE_EVERY_SECONDS, purge
 from app.push.endpoint import EndpointPolicy
+from app.redis_connection import redis_client
 from app.settings import Settings, WorkerMode
 from app.workers.database_gauges import INTERVAL_SECONDS as GAUGES_EVERY_SECONDS
 from app.workers.database_gauges import DatabaseGauges
@@ -19,7 +19,6 @@ from app.workers.opening import close_pipeline, open_pipeline
 from app.workers.periodic import Periodic
 
 PREPARE_EVERY_SECONDS = 15.0
-REDIS_TIMEOUT_SECONDS = 0.25
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +40,7 @@ class Runtime:
         settings = self._settings
         self.pipeline = open_pipeline(settings, self._policy)
         self.sessions = self.pipeline.sessions
-        self.redis = _redis_client(settings.redis_url)
+        self.redis = redis_client(settings.redis_url) if settings.redis_url else None
         self.looking = Looking(self.sessions)
         self._prepare(self.sessions)
         gauges = DatabaseGauges()
@@ -78,14 +77,3 @@ class Runtime:
             log.warning("database not prepared", error=type(error).__name__)
         except ProgrammingError:
             log.warning("database not prepared", hint="the tables are not there: run alembic upgrade head")
-
-
-def _redis_client(url: str | None) -> Redis | None:
-    """Return a client for caches, None without REDIS_URL. Connects when first used, and does not wait long."""
-    if url is None:
-        return None
-    return Redis.from_url(
-        url,
-        socket_timeout=REDIS_TIMEOUT_SECONDS,
-        socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-    )

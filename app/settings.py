@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     rate_limit_subscription: Rate = "100/hour"
     rate_limit_notification: Rate = "50/hour"
     rate_limit_analytics: Rate = "200/hour"
+    rate_limit_failed_login: Rate = "60/minute"
     cors_allowed_origins: Origins = ()
     trusted_proxies: Networks = ()
 

@@ -10,14 +10,13 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from app import runtime
+from app import redis_connection
 from app.analytics import cache
 from app.db.session import SessionFactory, transaction
 from app.ids import new_id
 from app.models import ApiKey
 from app.settings import Settings
 from app.simulator import Simulator
-from app.web import rate_limit
 from tests.support.api import SettingsFactory
 from tests.support.ledger import FCM, MOZILLA, add_deliveries, add_subscription, add_tenant, utc
 from tests.support.valkey import ValkeyServer
@@ -225,8 +224,7 @@ class TestWithRedis:
     ) -> Settings:
         """A busy machine may take its time: nothing is forgotten meanwhile, and Redis is not taken for gone."""
         monkeypatch.setattr(cache, "TTL_SECONDS", 3600)
-        for module in (rate_limit, runtime):
-            monkeypatch.setattr(module, "REDIS_TIMEOUT_SECONDS", 60.0)
+        monkeypatch.setattr(redis_connection, "TIMEOUT_SECONDS", 60.0)
         return make_settings(database_url=database_url, redis_url=stoppable_valkey.url)
 
     def test_the_same_question_is_answered_from_memory_for_seconds(

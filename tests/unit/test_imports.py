@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("router", ("app.*.router", "app.*.*_router")),
     ("push", ("app.push", "app.push.*")),
     ("simulator", ("app.simulator", "app.simulator.*")),
-    ("ground", ("app", "app.errors", "app.ids", "app.development_secrets", "app.web.text")),
+    ("ground", ("app", "app.errors", "app.ids", "app.development_secrets", "app.redis_connection", "app.web.text")),
     ("settings", ("app.settings", "app.setting_types")),
     ("observability", ("app.observability", "app.observability.*")),
     ("db", ("app.db", "app.db.*")),

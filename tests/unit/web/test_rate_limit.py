@@ -7,8 +7,9 @@ from fastapi import APIRouter, Depends
 from fastapi.testclient import TestClient
 from prometheus_client import REGISTRY
 
+from app import redis_connection
 from app.errors import NotFound
-from app.web import rate_limit
+from app.web import limiter
 from app.web.rate_limit import limited
 from app.web.routing import api_router
 from tests.support.api import SERVICE_HEADERS, bearer, make_token
@@ -45,7 +46,7 @@ def _limited_routes() -> APIRouter:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Redis that a busy machine keeps from answering is not taken for one that is gone."""
-    monkeypatch.setattr(rate_limit, "REDIS_TIMEOUT_SECONDS", DEADLINE_SECONDS)
+    monkeypatch.setattr(redis_connection, "TIMEOUT_SECONDS", DEADLINE_SECONDS)
 
 
 @pytest.fixture
@@ -190,7 +191,7 @@ def test_an_unreachable_redis_delays_one_request_not_all(
 ) -> None:
     # A listener that never answers: connections succeed, and then nothing comes.
 
-    monkeypatch.setattr(rate_limit, "PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr(limiter, "PAUSE_SECONDS", 3600.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = edge(_limited_routes(), **LIMITS, redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
 
