@@ -11,7 +11,7 @@ from app.analytics.cache import cached
 from app.analytics.params import DateRange, DeliveryFilter
 from app.analytics.period import choose_period
 from app.analytics.schemas import DeliveryStatistics, SubscriptionStatistics
-from app.web.auth import ServiceDep
+from app.web.auth import ReaderDep
 from app.web.deps import SessionDep
 from app.web.problems import problem_responses
 from app.web.rate_limit import limited
@@ -35,7 +35,7 @@ RedisDep = Annotated[Redis | None, Depends(get_redis)]
 
 @router.get("/subscriptions/", summary="Subscription statistics")
 def read_subscription_statistics(
-    asked: Annotated[DateRange, Query()], caller: ServiceDep, session: SessionDep, redis: RedisDep
+    asked: Annotated[DateRange, Query()], caller: ReaderDep, session: SessionDep, redis: RedisDep
 ) -> SubscriptionStatistics:
     """The audience as it is now, and who subscribed, went or was removed in the range."""
     now = datetime.now(UTC)
@@ -50,7 +50,7 @@ def read_subscription_statistics(
 
 @router.get("/deliveries/", summary="Delivery statistics and success rates")
 def read_delivery_statistics(
-    asked: Annotated[DeliveryFilter, Query()], caller: ServiceDep, session: SessionDep, redis: RedisDep
+    asked: Annotated[DeliveryFilter, Query()], caller: ReaderDep, session: SessionDep, redis: RedisDep
 ) -> DeliveryStatistics:
     """What became of the deliveries whose notification was sent in the range: counts, reasons and rates."""
     now = datetime.now(UTC)

@@ -12,7 +12,7 @@ from app.notifications import service
 from app.notifications.events import ProgressFeed
 from app.notifications.schemas import Progress
 from app.web import event_stream
-from app.web.auth import ServiceDep
+from app.web.auth import ReaderDep
 from app.web.deps import SessionsDep
 from app.web.event_stream import EventStream
 from app.web.problems import problem_responses
@@ -26,7 +26,7 @@ router = api_router(prefix="/notifications", tags=["notifications"])
 def get_first_progress(
     notification_id: Annotated[UUID, Path(description="As the answer to send or broadcast gave it.")],
     sessions: SessionsDep,
-    caller: ServiceDep,
+    caller: ReaderDep,
 ) -> Progress:
     # In a transaction of its own: one that waits for the request to go on would keep its connection from others.
     with transaction(sessions) as session:

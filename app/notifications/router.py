@@ -26,7 +26,7 @@ from app.notifications.schemas import (
     SendRequest,
     SendResult,
 )
-from app.web.auth import CallerDep, CallerKind, ServiceDep
+from app.web.auth import CallerDep, CallerKind, ReaderDep, SenderDep
 from app.web.deps import SessionDep, SessionsDep, SettingsDep
 from app.web.pagination import MAX_LIMIT, PageDep
 from app.web.problems import RETRY_AFTER, problem_responses
@@ -95,7 +95,7 @@ class Intake:
 
 
 def get_intake(
-    caller: ServiceDep,
+    caller: SenderDep,
     pipeline: PipelineDep,
     settings: SettingsDep,
     key: IdempotencyKeyDep,
@@ -156,7 +156,7 @@ def broadcast_notification(request: BroadcastRequest, intake: IntakeDep) -> JSON
 @router.get("/history/", summary="Notifications so far", responses=problem_responses(401, 403, 422, 503))
 def list_history(
     session: SessionDep,
-    caller: ServiceDep,
+    caller: ReaderDep,
     page: PageDep,
     type: Annotated[PlainText | None, Query(max_length=64, description="Only of this type.")] = None,
     status: StatusFilter = None,
@@ -181,7 +181,7 @@ def get_notification_by_key(
     ],
     request: Request,
     session: SessionDep,
-    caller: ServiceDep,
+    caller: ReaderDep,
 ) -> Notification:
     """Return the notification that a send with this Idempotency-Key stored, also while that still runs.
 
@@ -192,7 +192,7 @@ def get_notification_by_key(
 
 
 @router.get("/{notification_id}/", summary="One notification", responses=_READ_ANSWERS)
-def get_notification(notification_id: NotificationId, session: SessionDep, caller: ServiceDep) -> Notification:
+def get_notification(notification_id: NotificationId, session: SessionDep, caller: ReaderDep) -> Notification:
     """Return a notification with the counts of its deliveries as they are now, and how long it may still take."""
     return _in_full(service.progress(session, caller.tenant_id, notification_id))
 
@@ -203,7 +203,7 @@ def get_notification(notification_id: NotificationId, session: SessionDep, calle
     responses=problem_responses(401, 403, 404, 409, 422, 503),
 )
 def cancel_notification(
-    notification_id: NotificationId, session: SessionDep, pipeline: PipelineDep, caller: ServiceDep
+    notification_id: NotificationId, session: SessionDep, pipeline: PipelineDep, caller: SenderDep
 ) -> Notification:
     """Stop a notification that is scheduled or not yet sent to all, at once and however large it is.
 
@@ -219,7 +219,7 @@ def cancel_notification(
 def list_deliveries(
     notification_id: NotificationId,
     session: SessionDep,
-    caller: ServiceDep,
+    caller: ReaderDep,
     cursor: Annotated[UUID | None, Query(description="The `next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = MAX_LIMIT,
     status: Annotated[DeliveryStatus | None, Query(description="Only with this status.")] = None,

@@ -2,8 +2,10 @@
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated
 from uuid import UUID
 
@@ -15,6 +17,7 @@ from sqlalchemy.orm import Session
 from app.db.session import transaction
 from app.errors import Forbidden, Unauthenticated
 from app.models import DEFAULT_TENANT_ID, ApiKey
+from app.tenants.scopes import ALL_SCOPES, Scope
 from app.web.client_address import rate_limit_address
 from app.web.deps import SessionsDep, SettingsDep
 from app.web.tokens import InvalidToken, TokenVerifier
@@ -38,6 +41,13 @@ class ApiKeyNeeded(Forbidden):
     title = "Only for services"
 
 
+class ScopeMissing(Forbidden):
+    """The API key is good, but not for this. The problem's `scope` names what it lacks."""
+
+    code = "scope-missing"
+    title = "The API key may not do this"
+
+
 class CallerKind(StrEnum):
     SERVICE = "service"
     USER = "user"
@@ -48,14 +58,15 @@ class CallerKind(StrEnum):
 class Caller:
     """Whoever sent the request, once proven.
 
-    `user_id` is set for users only. `rate_key` is what rate limits count by: the API key, else the user, else
-    the client's address.
+    `user_id` is set for users only, `scopes` for services only. `rate_key` is what rate limits count by: the API
+    key, else the user, else the client's address.
     """
 
     tenant_id: UUID
     kind: CallerKind
     user_id: str | None
     rate_key: str
+    scopes: frozenset[Scope] = frozenset()
 
 
 def get_caller(
@@ -69,7 +80,7 @@ def get_caller(
     if api_key:
         assert settings.api_key is not None
         if _same(api_key, settings.api_key.get_secret_value()):
-            return Caller(DEFAULT_TENANT_ID, CallerKind.SERVICE, None, rate_key="key:default")
+            return Caller(DEFAULT_TENANT_ID, CallerKind.SERVICE, None, "key:default", ALL_SCOPES)
         with transaction(sessions) as session:
             return _service_of(session, api_key)
     authorization = request.headers.get("authorization")
@@ -89,14 +100,42 @@ def get_caller(
 CallerDep = Annotated[Caller, Depends(get_caller)]
 
 
-def get_service(caller: CallerDep) -> Caller:
-    """Return the caller if it is a service. Raises Forbidden for a JWT."""
-    if caller.kind is not CallerKind.SERVICE:
-        raise ApiKeyNeeded("A JWT reaches its own subscriptions only. Use an API key here.")
-    return caller
+@lru_cache
+def require(scope: Scope) -> Callable[[CallerDep], Caller]:
+    """Return the dependency that lets users pass, and services whose key has the scope.
+
+    `caller: Annotated[Caller, Depends(require(Scope.READ))]`. Raises ScopeMissing.
+    """
+
+    def check(caller: CallerDep) -> Caller:
+        if caller.kind is CallerKind.SERVICE and scope not in caller.scopes:
+            raise ScopeMissing(
+                f"This API key lacks the scope {scope}. Use one that has it: python -m app.cli api-keys create.",
+                scope=scope.value,
+            )
+        return caller
+
+    return check
 
 
-ServiceDep = Annotated[Caller, Depends(get_service)]
+@lru_cache
+def require_service(scope: Scope) -> Callable[..., Caller]:
+    """Return the dependency that lets only services pass, and those whose key has the scope.
+
+    Raises ApiKeyNeeded for a JWT, and ScopeMissing.
+    """
+
+    def check(caller: CallerDep) -> Caller:
+        if caller.kind is not CallerKind.SERVICE:
+            raise ApiKeyNeeded("A JWT reaches its own subscriptions only. Use an API key here.")
+        return require(scope)(caller)
+
+    return check
+
+
+SenderDep = Annotated[Caller, Depends(require_service(Scope.SEND))]
+ReaderDep = Annotated[Caller, Depends(require_service(Scope.READ))]
+ManagerDep = Annotated[Caller, Depends(require_service(Scope.MANAGE))]
 
 
 def _same(given: str, expected: str) -> bool:
@@ -106,11 +145,14 @@ def _same(given: str, expected: str) -> bool:
 def _service_of(session: Session, api_key: str) -> Caller:
     digest = hashlib.sha256(_bytes_of(api_key)).digest()
     found = session.execute(
-        select(ApiKey.id, ApiKey.tenant_id).where(ApiKey.key_hash == digest, ApiKey.revoked_at.is_(None))
+        select(ApiKey.id, ApiKey.tenant_id, ApiKey.scopes).where(
+            ApiKey.key_hash == digest, ApiKey.revoked_at.is_(None)
+        )
     ).one_or_none()
     if found is None:
         raise InvalidApiKey("X-API-Key is unknown or revoked.")
-    return Caller(found.tenant_id, CallerKind.SERVICE, None, rate_key=f"key:{found.id}")
+    scopes = ALL_SCOPES.intersection(found.scopes)
+    return Caller(found.tenant_id, CallerKind.SERVICE, None, f"key:{found.id}", scopes)
 
 
 def _bytes_of(header: str) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -38,6 +39,12 @@ SENSELESS_RANGES = [
     ({"date_form": "2026-10-01"}, "date_form"),
     ({"date_from": "2026-10-01\x00"}, "date_from"),
 ]
+
+
+def _their_key(tenant_id: UUID) -> ApiKey:
+    return ApiKey(
+        id=new_id(), tenant_id=tenant_id, name="theirs", prefix="their", key_hash=THEIR_KEY_HASH, scopes=["read"]
+    )
 
 
 @pytest.fixture
@@ -152,7 +159,7 @@ def test_an_api_key_sees_its_own_tenant_only(
 ) -> None:
     with transaction(sessions) as session:
         other = add_tenant(session, "other")
-        session.add(ApiKey(id=new_id(), tenant_id=other, name="theirs", prefix="their", key_hash=THEIR_KEY_HASH))
+        session.add(_their_key(other))
         add_deliveries(session, other, planned_at=utc(2026, 10, 5), counts={"failed": 2}, reason="too-large")
         add_subscription(session, other, created_at=utc(2026, 10, 5))
 
@@ -245,9 +252,7 @@ class TestWithRedis:
     ) -> None:
         with transaction(sessions) as session:
             other = add_tenant(session, "other")
-            session.add(
-                ApiKey(id=new_id(), tenant_id=other, name="theirs", prefix="their", key_hash=THEIR_KEY_HASH)
-            )
+            session.add(_their_key(other))
             add_subscription(session, other, created_at=utc(2026, 10, 5))
 
         ours = ask("subscriptions", **OCTOBER)

@@ -1,14 +1,15 @@
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.testclient import TestClient
 
 from app.db.session import SessionFactory, transaction
 from app.ids import new_id
 from app.models import DEFAULT_TENANT_ID, ApiKey, Tenant
-from app.web.auth import CallerDep, ServiceDep
+from app.tenants.scopes import Scope
+from app.web.auth import Caller, CallerDep, ReaderDep, require
 from app.web.routing import api_router
 from tests.support.api import API_KEY, SERVICE_HEADERS, bearer, make_token
 from tests.unit.web.conftest import EdgeFactory
@@ -29,8 +30,12 @@ def _doors() -> APIRouter:
         }
 
     @router.get("/services/")
-    def services(caller: ServiceDep) -> str:
+    def services(caller: ReaderDep) -> str:
         return caller.rate_key
+
+    @router.put("/managed/")
+    def managed(caller: Annotated[Caller, Depends(require(Scope.MANAGE))]) -> str:
+        return caller.kind
 
     return router
 
@@ -49,7 +54,11 @@ def client_with_database(edge: EdgeFactory, sessions: SessionFactory) -> TestCli
 
 
 def _store_key(
-    sessions: SessionFactory, key: str, *, tenant_id: Any = DEFAULT_TENANT_ID, revoked: bool = False
+    sessions: SessionFactory,
+    key: str,
+    *scopes: str,
+    tenant_id: Any = DEFAULT_TENANT_ID,
+    revoked: bool = False,
 ) -> ApiKey:
     with transaction(sessions) as session:
         stored = ApiKey(
@@ -58,6 +67,7 @@ def _store_key(
             name="blog",
             prefix=key[:8],
             key_hash=hashlib.sha256(key.encode()).digest(),
+            scopes=list(scopes),
         )
         session.add(stored)
         session.flush()
@@ -171,6 +181,26 @@ def test_a_revoked_key_is_a_401(client_with_database: TestClient, sessions: Sess
     response = client_with_database.get("/doors/anybody/", headers={"X-API-Key": "pk_old_0123456789"})
 
     assert response.status_code == 401
+
+
+def test_a_key_reaches_what_its_scopes_name(client_with_database: TestClient, sessions: SessionFactory) -> None:
+    _store_key(sessions, "pk_reader_0123456789", "read", "unheard-of")
+    headers = {"X-API-Key": "pk_reader_0123456789"}
+
+    refused = client_with_database.put("/doors/managed/", headers=headers)
+
+    assert client_with_database.get("/doors/services/", headers=headers).status_code == 200
+    assert (refused.status_code, refused.json()["type"]) == (403, "/problems/scope-missing")
+    assert refused.json()["scope"] == "manage"
+    assert "lacks the scope manage" in refused.json()["detail"]
+
+
+def test_scopes_do_not_concern_users(client: TestClient) -> None:
+    assert client.put("/doors/managed/", headers=bearer(make_token(user_id="1"))).json() == "user"
+
+
+def test_the_api_key_of_the_settings_has_every_scope(client: TestClient) -> None:
+    assert client.put("/doors/managed/", headers=SERVICE_HEADERS).json() == "service"
 
 
 def test_the_document_offers_both_ways_in(client: TestClient) -> None:
