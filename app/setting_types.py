@@ -3,6 +3,7 @@
 A refusal says what the value must be; it never shows the value, which may hold a password.
 """
 
+import re
 import ssl
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from math import isfinite
@@ -15,8 +16,10 @@ from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
 from sentry_sdk.utils import Dsn
 
+from app.push.endpoint import is_host_name, is_loopback_host
+
 SLOWEST_MESSAGES_PER_SECOND = 0.01
-_HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-")
+_NUMBER = re.compile("[0-9]+|0x[0-9a-f]*")
 
 
 def _split_commas(value: Any) -> Any:
@@ -102,8 +105,13 @@ def _is_origin(value: str) -> bool:
 
 def _host_names(values: tuple[str, ...]) -> tuple[str, ...]:
     lower = tuple(value.lower() for value in values)
-    if not all(_HOST_CHARACTERS.issuperset(value) for value in lower):
+    if not all(is_host_name(value) for value in lower):
         raise ValueError("must be bare host names like push.example.net, without https://, port or *")
+    # Who ends in a number is read as an IPv4 address by some: 127.1, 0x7f.1 (WHATWG URL, "ends in a number").
+    if any(_NUMBER.fullmatch(value.rpartition(".")[2]) for value in lower):
+        raise ValueError("must be names like push.example.net, not addresses")
+    if any(is_loopback_host(value) for value in lower):
+        raise ValueError("is for push services with public addresses; for one on loopback see PUSH_ALLOW_LOOPBACK")
     return lower
 
 

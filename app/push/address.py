@@ -7,16 +7,25 @@ answer the second one differently.
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from app.push.endpoint import is_loopback_host
 
 Lookup = Callable[..., Sequence[tuple[Any, ...]]]
 
+# How long a look-up is believed, and how long a connection to what it found may live.
+ADDRESS_LIFE_SECONDS = 300.0
+
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
-_TEREDO = IPv6Network("2001::/32")
+# Not the public internet by IANA's special-purpose registries, or led on to IPv4 addresses of anybody's choice.
+# Python's own list of them differs from version to version.
+_PROTOCOL_ASSIGNMENTS = IPv6Network("2001::/23")  # Teredo among them
+_SIX_TO_FOUR = IPv6Network("2002::/16")
+_DOCUMENTATION = IPv6Network("3fff::/20")
+_V6_SPECIAL = (_PROTOCOL_ASSIGNMENTS, _SIX_TO_FOUR, _DOCUMENTATION)
+_V4_SPECIAL = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"))  # assignments, relays of 6to4
 _MAX_ADDRESSES = 4
 
 
@@ -64,7 +73,8 @@ def is_public(address: str) -> bool:
 
 
 def _is_public_v4(address: IPv4Address) -> bool:
-    return address.is_global and not (address.is_multicast or address.is_reserved)
+    is_special = address.is_multicast or address.is_reserved or any(address in each for each in _V4_SPECIAL)
+    return address.is_global and not is_special
 
 
 def _is_public_v6(address: IPv6Address) -> bool:
@@ -72,6 +82,5 @@ def _is_public_v6(address: IPv6Address) -> bool:
         return False
     if address in _NAT64:
         return _is_public_v4(IPv4Address(int(address) & 0xFFFFFFFF))
-    if address.sixtofour is not None and not _is_public_v4(address.sixtofour):
-        return False
-    return address in _GLOBAL_UNICAST and address not in _TEREDO and address.is_global
+    is_special = any(address in each for each in _V6_SPECIAL)
+    return address in _GLOBAL_UNICAST and address.is_global and not is_special

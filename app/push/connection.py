@@ -1,8 +1,8 @@
 """Connections for the pywebpush adapter: made to the checked address, and never waited on without end.
 
-requests and urllib3 are taught three things here: where a name may lead, that an answer has a deadline as a
-whole (their read timeout starts anew with every byte), and which failure means that a kept connection had
-been closed.
+requests and urllib3 are taught three things here: where a name may lead and for how long, that an answer has a
+deadline as a whole (their read timeout starts anew with every byte), and which failure means that a kept
+connection had been closed.
 """
 
 import socket
@@ -19,7 +19,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from app.push.address import CheckedAddress
+from app.push.address import ADDRESS_LIFE_SECONDS, CheckedAddress
 from app.push.request import USER_AGENT
 from app.push.sender import Timeouts
 from app.push.trust import client_tls
@@ -67,9 +67,16 @@ class _Checked:
     resolve: Resolve
     timeouts: Timeouts
     answered = 0
+    good_until = 0.0
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a kept connection may be used again: urllib3 asks before it does, and else makes a new one."""
+        return time.monotonic() < self.good_until and bool(super().is_connected)  # type: ignore[misc]
 
     def _new_conn(self) -> socket.socket:
         self.answered = 0
+        self.good_until = time.monotonic() + ADDRESS_LIFE_SECONDS
         host, port = self.host.strip("[]"), self.port  # type: ignore[attr-defined]
         ends_at = time.monotonic() + self.timeouts.connect_seconds
         failure: OSError | None = None

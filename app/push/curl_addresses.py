@@ -12,10 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from app.push.address import CheckedAddress
+from app.push.address import ADDRESS_LIFE_SECONDS, CheckedAddress
 
-# Also how long a connection may live: what it leads to was checked no longer ago than that.
-ADDRESS_LIFE_SECONDS = 300.0
 # Looked up again in the background from here on, so that a busy service is never waited for.
 _REFRESHED_AFTER_SECONDS = 60.0
 _FAILURE_LIFE_SECONDS = 2.0

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.push.curl_addresses import ADDRESS_LIFE_SECONDS, Known
+from app.push.address import ADDRESS_LIFE_SECONDS
+from app.push.curl_addresses import Known
 from app.push.curl_connections import HostConnections
 from app.push.curl_library import pycurl
 from app.push.curl_request import CurlRequest

@@ -99,7 +99,7 @@ class EndpointPolicy:
         if known is not None:
             return known
         for parent, service in _KNOWN_PARENTS.items():
-            if host.endswith(parent) and _is_host_name(host):
+            if host.endswith(parent) and is_host_name(host):
                 return service
         return PushServiceKind.OTHER if host in self.extra_hosts else None
 
@@ -163,6 +163,13 @@ def is_loopback_host(host: str) -> bool:
     except ValueError:
         return False
     return address == IPv6Address("::1") if address.version == 6 else address.is_loopback
+
+
+def is_host_name(host: str) -> bool:
+    """Tell whether a bare host in lower case has the form of a name: labels of letters, digits and hyphens."""
+    return len(host) <= 253 and all(
+        0 < len(label) <= 63 and _LABEL_CHARACTERS.issuperset(label) for label in host.split(".")
+    )
 
 
 def _split(endpoint: str) -> SplitResult:
@@ -243,12 +250,6 @@ def _played_on_loopback(path: str) -> PushServiceKind:
 def _origin(scheme: str, host: str, port: int) -> str:
     shown_host = f"[{host}]" if ":" in host else host
     return f"{scheme}://{shown_host}" if port == _DEFAULT_PORTS[scheme] else f"{scheme}://{shown_host}:{port}"
-
-
-def _is_host_name(host: str) -> bool:
-    return len(host) <= 253 and all(
-        0 < len(label) <= 63 and _LABEL_CHARACTERS.issuperset(label) for label in host.split(".")
-    )
 
 
 def _shown(host: str) -> str:
