@@ -30,20 +30,31 @@ def client_address(peer: str | None, forwarded_for: Iterable[str], trusted: Iter
     return str(current)
 
 
+def request_address(request: Request) -> str:
+    """Return the address that a request comes from, of the client behind the trusted proxies."""
+    return client_address(
+        request.client.host if request.client else None,
+        request.headers.getlist("x-forwarded-for"),
+        request.app.state.settings.trusted_proxies,
+    )
+
+
 def rate_limit_address(request: Request) -> str:
     """Return what rate limits count an anonymous client by: its IPv4 address, or its IPv6 network of 64 bits.
 
     One IPv6 client commonly owns a whole /64, so single addresses would limit nobody.
     """
-    address = client_address(
-        request.client.host if request.client else None,
-        request.headers.getlist("x-forwarded-for"),
-        request.app.state.settings.trusted_proxies,
-    )
+    address = request_address(request)
     parsed = _parse(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, 64), strict=False))
     return address
+
+
+def is_within(address: str, networks: Iterable[IPNetwork]) -> bool:
+    """Tell whether an address lies in one of the networks. What is no address lies in none."""
+    parsed = _parse(address)
+    return parsed is not None and any(parsed in network for network in networks)
 
 
 def _parse(text: str | None) -> IPAddress | None:
