@@ -100,6 +100,22 @@ def get_caller(
 CallerDep = Annotated[Caller, Depends(get_caller)]
 
 
+def get_possible_caller(
+    request: Request,
+    settings: SettingsDep,
+    sessions: SessionsDep,
+    api_key: Annotated[str | None, Security(api_key_scheme)],
+    bearer: Annotated[object, Security(bearer_scheme)],
+) -> Caller | None:
+    """Return the proven caller, None for a request without credentials. Wrong ones raise Unauthenticated."""
+    if not api_key and not request.headers.get("authorization"):
+        return None
+    return get_caller(request, settings, sessions, api_key, bearer)
+
+
+PossibleCallerDep = Annotated[Caller | None, Depends(get_possible_caller)]
+
+
 @lru_cache
 def require(scope: Scope) -> Callable[[CallerDep], Caller]:
     """Return the dependency that lets users pass, and services whose key has the scope.
