@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Invalid, NotFound
 from app.ids import new_id
-from app.keyring.service import active_key, key_by_public
 from app.models import Subscription
 from app.push import endpoint as push_endpoint
 from app.push.endpoint import CheckedEndpoint, EndpointPolicy
 from app.subscriptions import repository
+from app.subscriptions.made_with import MadeWith, made_with
 from app.subscriptions.offer import Offer
 from app.subscriptions.ownership import Claim, Holding, Requester, claim_to, may_manage
 
@@ -28,13 +28,6 @@ class EndpointNotAllowed(Invalid):
 
     code = "endpoint-not-allowed"
     title = "Endpoint not allowed"
-
-
-class UnknownApplicationServerKey(Invalid):
-    """Nothing we could send would reach a subscription made with somebody else's key."""
-
-    code = "unknown-application-server-key"
-    title = "Unknown application server key"
 
 
 class EndpointTaken(Conflict):
@@ -71,9 +64,9 @@ def subscribe(session: Session, requester: Requester, offer: Offer, *, policy: E
     Raises EndpointNotAllowed, UnknownApplicationServerKey, and EndpointTaken by ownership.py's table.
     """
     checked = _check(offer.endpoint, policy)
-    vapid_key_id = _known_key_id(session, requester.tenant_id, offer)
     endpoint_hash = hashlib.sha256(checked.identity.encode()).digest()
     stored = repository.lock_endpoint(session, requester.tenant_id, endpoint_hash)
+    key = made_with(session, requester.tenant_id, offer.application_server_key, stored)
     if stored is not None:
         claim = claim_to(_holding(stored), requester, p256dh=offer.p256dh, auth=offer.auth)
         if claim is Claim.REFUSE:
@@ -81,10 +74,8 @@ def subscribe(session: Session, requester: Requester, offer: Offer, *, policy: E
                 "This endpoint is stored with other keys. Unsubscribe in the browser and subscribe again, or show"
                 " the stored auth secret in X-Subscription-Auth if the subscription has no user."
             )
-        # The same endpoint is the same browser subscription, made with the same application server key.
-        vapid_key_id = vapid_key_id or stored.vapid_key_id
         if claim is Claim.UPDATE:
-            return Subscribed(_renew(session, stored, requester, offer, vapid_key_id), is_new=False)
+            return Subscribed(_renew(session, stored, requester, offer, key), is_new=False)
         repository.mark_deleted(session, stored)
     subscription = repository.add(
         session,
@@ -96,7 +87,8 @@ def subscribe(session: Session, requester: Requester, offer: Offer, *, policy: E
         endpoint_host=host_of(checked),
         p256dh=offer.p256dh,
         auth=offer.auth,
-        vapid_key_id=vapid_key_id or active_key(session, requester.tenant_id).id,
+        vapid_key_id=key.key_id,
+        key_is_assumed=key.is_assumed,
         topics=offer.topics or [],
         enabled=offer.enabled,
         expires_at=offer.expires_at,
@@ -141,13 +133,14 @@ def host_of(checked: CheckedEndpoint) -> str:
 
 
 def _renew(
-    session: Session, stored: Subscription, requester: Requester, offer: Offer, vapid_key_id: UUID
+    session: Session, stored: Subscription, requester: Requester, offer: Offer, key: MadeWith
 ) -> Subscription:
     values: dict[str, Any] = {
         "user_id": stored.user_id if requester.is_service else requester.user_id,
         "p256dh": offer.p256dh,
         "auth": offer.auth,
-        "vapid_key_id": vapid_key_id,
+        "vapid_key_id": key.key_id,
+        "key_is_assumed": key.is_assumed,
         "enabled": offer.enabled,
         "expires_at": offer.expires_at,
         "gone_at": None,
@@ -160,7 +153,7 @@ def _renew(
     }
     if offer.topics is not None:
         values["topics"] = offer.topics
-    if vapid_key_id != stored.vapid_key_id:
+    if key.key_id != stored.vapid_key_id:
         # Its push service never accepted it under this key: it must not count as established there.
         values["first_accepted_at"] = None
     return repository.change(session, stored, **values)
@@ -185,14 +178,3 @@ def _check(endpoint: str, policy: EndpointPolicy) -> CheckedEndpoint:
         return policy.check(endpoint)
     except push_endpoint.EndpointNotAllowed as error:
         raise EndpointNotAllowed(str(error)) from None
-
-
-def _known_key_id(session: Session, tenant_id: UUID, offer: Offer) -> UUID | None:
-    if offer.application_server_key is None:
-        return None
-    key = key_by_public(session, tenant_id, offer.application_server_key)
-    if key is None or key.retired_at is not None:
-        raise UnknownApplicationServerKey(
-            "application_server_key is not one of ours. Subscribe with the key of GET /vapid/public-key."
-        )
-    return key.id
