@@ -143,7 +143,8 @@ def _say_where(settings: Settings, host: str, port: int) -> None:
     base = f"http://{name}:{port}"
     database = "that of DATABASE_URL" if settings.database_url else f"embedded, in {settings.data_dir / 'postgres'}"
     typer.echo(f"Demo page           {base}/demo")
-    typer.echo(f"API documentation   {base}/docs")
+    if settings.shows_docs:
+        typer.echo(f"API documentation   {base}/docs")
     typer.echo(f"Health              {base}/health/")
     typer.echo(f"API key             {_where_the_api_key_is(settings)}")
     typer.echo(f"PostgreSQL          {database}")

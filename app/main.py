@@ -52,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="Push Notification Service",
         version=__version__,
         description=openapi.DESCRIPTION,
-        openapi_url=None if settings.is_production else "/openapi.json",
+        openapi_url="/openapi.json" if settings.shows_docs else None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -70,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router)
     if not settings.is_production:
         app.include_router(demo_router)
+    if settings.shows_docs:
         app.include_router(documentation())
     return app
 

@@ -103,6 +103,7 @@ class Settings(BaseSettings):
     rate_limit_failed_login: Rate = "60/minute"
     cors_allowed_origins: Origins = ()
     trusted_proxies: Networks = ()
+    docs_enabled: bool | None = None
 
     sentry_dsn: SentryDsn | None = Field(default=None, repr=False)
     prometheus_metrics_enabled: bool = True
@@ -111,6 +112,11 @@ class Settings(BaseSettings):
     @property
     def is_production(self) -> bool:
         return self.environment is Environment.PRODUCTION
+
+    @property
+    def shows_docs(self) -> bool:
+        """Whether /docs and /openapi.json answer: if nobody decided, everywhere but in production."""
+        return not self.is_production if self.docs_enabled is None else self.docs_enabled
 
     def vapid_key_pair(self) -> VapidKey | None:
         """Return the configured VAPID key pair, None when it is to be generated. Raises InvalidVapidKey."""

@@ -12,6 +12,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.web.problems import problem_response
+from app.web.secure_headers import SECURE_HEADERS
 
 MAX_HEAD_BYTES = 64 * 1024
 # What chunks of a byte each need around them, at most; trailers must fit into it, too.
@@ -127,6 +128,7 @@ class BoundedHttp(HttpToolsProtocol):
 
 def _answer(status: int, code: str, detail: str) -> bytes:
     phrase = HTTPStatus(status).phrase
-    response = problem_response(status, code=code, title=phrase, detail=detail, headers={"Connection": "close"})
+    headers = {**SECURE_HEADERS, "Connection": "close"}
+    response = problem_response(status, code=code, title=phrase, detail=detail, headers=headers)
     head = [f"HTTP/1.1 {status} {phrase}".encode(), *(b": ".join(header) for header in response.raw_headers)]
     return b"\r\n".join([*head, b"", bytes(response.body)])

@@ -1,13 +1,12 @@
 """What happens to every request before a router sees it, and to every answer on its way out. Pure ASGI.
 
-In order, from the outside: access log, response headers, CORS, unexpected errors, body limit, HEAD.
+In order, from the outside: access log, secure headers, https only, CORS, unexpected errors, body limit, HEAD.
 """
 
 import sys
-from collections.abc import Mapping
 
 from fastapi.middleware.cors import CORSMiddleware
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
@@ -16,22 +15,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import TooLarge
 from app.settings import Settings
 from app.web.access_log import AccessLogMiddleware
+from app.web.https_only import HttpsOnly
 from app.web.problems import internal_error, problem_response
+from app.web.secure_headers import ResponseHeaders
 
 MAX_BODY_BYTES = 1024 * 1024
 # The largest send, to 10,000 user and 10,000 subscription ids, has 20,000. Without a bound, a body of brackets
 # keeps the whole process for a third of a second, before anybody has asked who sent it.
 MAX_BODY_VALUES = 50_000
 PREFLIGHT_MAX_AGE_SECONDS = 2 * 3600
-HSTS_MAX_AGE_SECONDS = 365 * 24 * 3600
-
-API_CSP = "default-src 'none'; frame-ancestors 'none'"
-_PAGE_CSP = "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-# Pages of ours, development only. Nothing but a notification's pictures may come from elsewhere.
-PAGE_CSP: Mapping[str, str] = {
-    "/demo": f"default-src 'self'; img-src 'self' data: https:; {_PAGE_CSP}",
-    "/docs": f"default-src 'self'; img-src 'self' data:; {_PAGE_CSP}",
-}
 
 _REQUEST_HEADERS = (
     "Authorization",
@@ -64,9 +56,11 @@ def middleware(settings: Settings) -> list[Middleware]:
         expose_headers=_EXPOSED_HEADERS,
         max_age=PREFLIGHT_MAX_AGE_SECONDS,
     )
+    https_only = Middleware(HttpsOnly, trusted_proxies=settings.trusted_proxies)
     return [
         Middleware(AccessLogMiddleware),
-        Middleware(ResponseHeaders, https_only=settings.is_production),
+        Middleware(ResponseHeaders),
+        *([https_only] if settings.is_production else []),
         *([cors] if settings.cors_allowed_origins else []),
         Middleware(UnexpectedErrors),
         Middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, max_values=MAX_BODY_VALUES),
@@ -89,43 +83,6 @@ class PlainStartupFailure:
             await send(message)
 
         await self.app(scope, receive, send_plainly if scope["type"] == "lifespan" else send)
-
-
-class ResponseHeaders:
-    """Adds the security headers, and the rate-limit headers that a dependency left in the request's state.
-
-    A header that the answer already has is kept.
-    """
-
-    def __init__(self, app: ASGIApp, *, https_only: bool) -> None:
-        self.app = app
-        self.headers = {
-            "Cache-Control": "no-store",
-            "Content-Security-Policy": API_CSP,
-            "Referrer-Policy": "no-referrer",
-            "X-Content-Type-Options": "nosniff",
-            "X-Frame-Options": "DENY",
-        }
-        if https_only:
-            self.headers["Strict-Transport-Security"] = f"max-age={HSTS_MAX_AGE_SECONDS}; includeSubDomains"
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        state = scope.setdefault("state", {})
-        page = PAGE_CSP.get("/" + scope["path"].lstrip("/").partition("/")[0])
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                if page:
-                    headers.setdefault("Content-Security-Policy", page)
-                for name, value in {**self.headers, **state.get("rate_limit_headers", {})}.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers)
 
 
 class UnexpectedErrors:

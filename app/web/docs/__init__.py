@@ -1,4 +1,4 @@
-"""The API's documentation at /docs: Swagger UI, with all its files from here. Mounted in development only.
+"""The API's documentation at /docs: Swagger UI, with all its files from here. Mounted as Settings.shows_docs says.
 
 FastAPI's own page loads them from a CDN, and starts them with a script inside the page. These come with the package
 fastapi-offline, of which nothing else is used: without it, there is no documentation page.

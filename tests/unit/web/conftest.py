@@ -27,7 +27,9 @@ def edge(make_settings: SettingsFactory) -> Iterator[EdgeFactory]:
             app.include_router(router)
             if configure is not None:
                 configure(app)
-            client = TestClient(app)  # not entered: the lifespan, which opens a database, does not run
+            scheme = "https" if app.state.settings.is_production else "http"
+            # Not entered: the lifespan, which opens a database, does not run.
+            client = TestClient(app, base_url=f"{scheme}://testserver")
             stack.callback(client.close)
             return client
 

@@ -115,40 +115,11 @@ def test_the_largest_send_has_few_enough_values(client: TestClient) -> None:
     assert response.status_code == 422, "read and parsed; it is no thing"
 
 
-@pytest.mark.parametrize("path", ["/things/unread/", "/nowhere/", "/things/broken/", "/openapi.json"])
-def test_every_answer_has_the_security_headers(client: TestClient, path: str) -> None:
-    response = client.get(path)
-
-    assert response.headers["x-content-type-options"] == "nosniff"
-    assert response.headers["referrer-policy"] == "no-referrer"
-    assert response.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
-    assert response.headers["x-frame-options"] == "DENY"
-    assert response.headers["cache-control"] == "no-store"
-    assert "server" not in response.headers
-    assert "strict-transport-security" not in response.headers
-
-
 def test_an_answer_keeps_headers_of_its_own(client: TestClient) -> None:
     response = client.get("/things/own-headers/")
 
     assert response.headers["cache-control"] == "max-age=60"
     assert response.headers["content-security-policy"] == "default-src *"
-
-
-def test_production_wants_https_and_shows_no_documentation(edge: EdgeFactory) -> None:
-    client = edge(
-        _things(),
-        environment="production",
-        database_url="postgresql://nowhere/db",
-        vapid_subject="mailto:push@example.org",
-        push_allow_loopback=False,
-    )
-
-    response = client.get("/nowhere/")
-
-    assert response.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
-    assert client.get("/docs").status_code == 404
-    assert client.get("/openapi.json").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/things/unread/", "/nowhere/", "/things/broken/"])
