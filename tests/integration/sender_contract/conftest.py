@@ -39,9 +39,15 @@ def make_sender(request: pytest.FixtureRequest, push_ca_file: Path) -> MakeSende
 def build(request: pytest.FixtureRequest) -> Callable[..., Sender]:
     """Make the adapter itself, to give it a resolver or a signer: `build(resolve_host=...)`."""
 
-    def build(*, timeouts: Timeouts | None = None, signer: VapidSigner | None = None, **options: Any) -> Sender:
+    def build(
+        *,
+        allow_loopback: bool = True,
+        timeouts: Timeouts | None = None,
+        signer: VapidSigner | None = None,
+        **options: Any,
+    ) -> Sender:
         sender = ADAPTERS[request.param](
-            policy=EndpointPolicy(allow_loopback=True),
+            policy=EndpointPolicy(allow_loopback=allow_loopback),
             signer=signer or VapidSigner("mailto:push@example.com"),
             timeouts=timeouts or Timeouts(),
             **options,

@@ -83,10 +83,10 @@ class RawServer:
 
 
 @contextmanager
-def serving(behave: Callable[[Exchange], None], *, family: int = socket.AF_INET) -> Iterator[RawServer]:
+def serving(behave: Callable[[Exchange], None], *, host: str = "127.0.0.1", port: int = 0) -> Iterator[RawServer]:
     """Run a server whose every connection is treated by `behave`; when that returns, the connection is closed."""
-    host = "127.0.0.1" if family == socket.AF_INET else "::1"
-    with socket.create_server((host, 0), family=family) as listener:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listener:
         server = RawServer(listener, behave)
         thread = threading.Thread(target=server.accept_all, daemon=True)
         thread.start()

@@ -269,7 +269,7 @@ def test_ipv6_loopback_is_posted_to(sender: Sender) -> None:
     except OSError:
         pytest.skip("needs IPv6")
 
-    with serving(answering(OK), family=socket.AF_INET6) as server:
+    with serving(answering(OK), host="::1") as server:
         outcome = outcome_of(sender, a_message(f"http://[::1]:{server.port}/push/1"))
 
     assert outcome.verdict is Verdict.ACCEPTED
