@@ -18,9 +18,10 @@ run: $(INSTALLED) ## Serve on http://localhost:8001 with everything embedded (Ct
 test: $(INSTALLED) lint ## Run every test
 	@$(BIN)/python -m pytest -n 2
 
-lint: $(INSTALLED) ## Check style and types
+lint: $(INSTALLED) ## Check style, types and what is known to be unsafe
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/bandit -q -r app -c pyproject.toml
 	@$(BIN)/mypy
 
 format: $(INSTALLED) ## Put the code into the one form

@@ -26,6 +26,7 @@ from app.workers.cores import default_worker_count
 
 PROJECT_ROOT = Path(__file__).parents[1]
 GRACEFUL_SHUTDOWN_SECONDS = 30
+_EVERYWHERE = "0.0.0.0"  # nosec B104  # noqa: S104 - compared only
 
 cli = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False, rich_markup_mode="markdown"
@@ -139,7 +140,7 @@ def _upgrade_schema(database_url: str) -> None:
 
 
 def _say_where(settings: Settings, host: str, port: int) -> None:
-    name = "localhost" if host in ("127.0.0.1", "0.0.0.0") else f"[{host}]" if ":" in host else host  # noqa: S104 - compared
+    name = "localhost" if host in ("127.0.0.1", _EVERYWHERE) else f"[{host}]" if ":" in host else host
     base = f"http://{name}:{port}"
     database = "that of DATABASE_URL" if settings.database_url else f"embedded, in {settings.data_dir / 'postgres'}"
     typer.echo(f"Demo page           {base}/demo")

@@ -32,7 +32,7 @@ __all__ = ["EmbeddedPostgresUnavailable", "database_url", "new_scratch_directory
 GRACE_SECONDS = 10.0  # more than uvicorn needs to come up after alembic has gone, and than a --reload leaves open
 START_TIMEOUT_SECONDS = 180.0
 REMOVAL_TIMEOUT_SECONDS = 15.0
-MEMORY = Path("/dev/shm")  # noqa: S108 - not a predictable name: a directory is made in it
+MEMORY = Path("/dev/shm")  # nosec B108  # noqa: S108 - not a predictable name: a directory is made in it
 MEMORY_WANTED = 2 * 1024**3  # bytes
 PROJECT_ROOT = Path(__file__).parents[2]
 

@@ -23,7 +23,7 @@ def delay_before_retry(attempt: int, retry_after_seconds: int | None) -> timedel
         shortest = min(2**doublings, LONGEST_OVERRULING_SECONDS) if attempt > 1 else 0
         return timedelta(seconds=max(retry_after_seconds, shortest))
     longest = min(FIRST_BACKOFF_SECONDS * 2**doublings, LONGEST_BACKOFF_SECONDS)
-    return timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311 - jitter, not a secret
+    return timedelta(seconds=random.uniform(longest / 2, longest))  # nosec B311  # noqa: S311 - jitter, not a secret
 
 
 def when_put_off(since: InstrumentedAttribute[datetime]) -> ColumnElement[datetime]:

@@ -14,6 +14,7 @@ from app.web.deps import SettingsDep
 from app.web.routing import api_router
 
 ALGORITHM = "HS256"
+ACCESS = "access"  # the kind of token, as djangorestframework-simplejwt writes it
 TOKEN_LIFETIME = timedelta(hours=1)
 
 _FILES = {path.name: path for path in (Path(__file__).parent / "static").iterdir()}
@@ -64,7 +65,7 @@ def _sign_for(user_id: str, settings: Settings, *, now: datetime) -> str:
     if ALGORITHM not in settings.jwt_algorithms or settings.jwt_secret_key is None:
         raise NoDemoToken(f"JWT_ALGORITHMS does not list {ALGORITHM}, so this service cannot sign tokens itself.")
     claims = {
-        "token_type": "access",
+        "token_type": ACCESS,
         "user_id": user_id,
         "jti": secrets.token_hex(16),
         "iat": now,

@@ -33,6 +33,7 @@ PROJECT_ROOT = Path(__file__).parents[2]
 TOPICS = ("news", "sport", "weather")
 SERVICES = ("fcm", "mozilla", "apple", "wns")
 NEWS, GREETING = "News", "Hello"  # the titles of the two notifications
+ACCESS = "access"  # the kind of token, as djangorestframework-simplejwt writes it
 LOG_NAME = "service.log"
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 30.0
@@ -64,7 +65,7 @@ class Service:
 
     def token(self, user_id: str) -> str:
         """Return a JWT as the main application would sign it."""
-        claims = {"user_id": user_id, "token_type": "access", "exp": int(time.time()) + 600}
+        claims = {"user_id": user_id, "token_type": ACCESS, "exp": int(time.time()) + 600}
         return str(jwt.encode(claims, self.jwt_secret, algorithm="HS256"))
 
 

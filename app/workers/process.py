@@ -66,7 +66,7 @@ def _end_at_once(exit_code: int) -> NoReturn:
 def main() -> int:
     end = EndOfWork(input_descriptor=sys.stdin.fileno())
     try:
-        settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
+        settings: Settings = pickle.load(sys.stdin.buffer)  # nosec B301  # noqa: S301 - from our own parent
     except EOFError:  # it is gone already
         return 0
     configure_logging(settings)
