@@ -162,4 +162,4 @@ def _seconds(wishes: Sequence[int], strikes: int) -> float:
     if wishes:
         return min(max(float(median(wishes)), SHORTEST_PAUSE_SECONDS), LONGEST_WISH_SECONDS)
     longest = min(FIRST_BACKOFF_SECONDS * 2 ** min(strikes, 20), LONGEST_BACKOFF_SECONDS)
-    return random.uniform(longest / 2, longest)  # noqa: S311 - jitter, not a secret
+    return random.uniform(longest / 2, longest)  # nosec B311  # noqa: S311 - jitter, not a secret
