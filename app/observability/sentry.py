@@ -84,6 +84,7 @@ def _scrubber(redactor: Redactor) -> Callable[[Event, Hint], Event | None]:
         if isinstance(error, DomainError):  # refused on purpose
             return None
         _use_the_logged_event(event, hint)
+        _name_no_path(event)
         _keep_the_harmless_of_the_request(event)
         request_id = structlog.contextvars.get_contextvars().get(REQUEST_ID)
         if request_id:
@@ -103,12 +104,17 @@ def _use_the_logged_event(event: Event, hint: Hint) -> None:
         event["extra"] = {name: value for name, value in logged.items() if name not in skipped}
 
 
+def _name_no_path(event: Event) -> None:
+    """Keep the name of a route; where none was found, Sentry takes the path, which may hold anything."""
+    if (event.get("transaction_info") or {}).get("source") == "url":
+        event["transaction"] = "unmatched"
+
+
 def _keep_the_harmless_of_the_request(event: Event) -> None:
     request: dict[str, Any] | None = event.get("request")
     if request:
         headers = request.get("headers") or {}
         event["request"] = {
             "method": request.get("method"),
-            "url": request.get("url"),
             "headers": {name: value for name, value in headers.items() if name.lower() in _HARMLESS_HEADERS},
         }

@@ -108,7 +108,7 @@ class UnexpectedErrors:
         try:
             await self.app(scope, receive, watch)
         except Exception as error:
-            response = internal_error(scope["path"], error)
+            response = internal_error(scope, error)
             if has_started:
                 raise  # half an answer is out: the server closes the connection
             await response(scope, receive, send)

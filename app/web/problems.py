@@ -15,9 +15,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy import exc as database_errors
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from app import errors
 from app.db.session import PASSING_ERRORS
+from app.web.access_log import route_template
 from app.web.routing import allowed_methods
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -189,7 +191,7 @@ async def _database_error(request: Request, error: Exception) -> Response:
     is_down = isinstance(error, PASSING_ERRORS) or getattr(error, "connection_invalidated", False)
     lacks_tables = facts.get("sqlstate") == UNDEFINED_TABLE
     if not is_down and not lacks_tables:
-        return internal_error(request.url.path, error)
+        return internal_error(request.scope, error)
     if lacks_tables:
         facts["hint"] = "the tables are not there: run alembic upgrade head"
     _log.error("database unavailable", error=type(error).__name__, **facts)
@@ -202,12 +204,13 @@ async def _database_error(request: Request, error: Exception) -> Response:
     )
 
 
-def internal_error(path: str, error: BaseException) -> Response:
+def internal_error(scope: Scope, error: BaseException) -> Response:
     """Log an error nobody expected, which reports it to Sentry; return a 500 that tells only its request id."""
+    route = route_template(scope)  # not the path, which can name a person
     if isinstance(error, database_errors.SQLAlchemyError):
-        _log.error("request failed", path=path, error=type(error).__name__, **_database_facts(error))
+        _log.error("request failed", route=route, error=type(error).__name__, **_database_facts(error))
     else:
-        _log.error("request failed", path=path, exc_info=error)
+        _log.error("request failed", route=route, exc_info=error)
     return problem_response(
         500,
         code="internal-error",

@@ -115,14 +115,16 @@ def test_an_unexpected_error_is_reported_once_with_its_release(client: TestClien
     assert event["request"]["headers"]["user-agent"] == "tests"
 
 
-@pytest.mark.parametrize("path", ["/broken/1/", "/fine/1/"])
+@pytest.mark.parametrize(
+    "path", ["/broken/1/", "/fine/1/", f"/broken/{SECRET}/", f"/fine/{SECRET}/", f"/nowhere/{SECRET}"]
+)
 def test_no_secret_leaves(client: TestClient, sent: Kept, path: str) -> None:
     post(client, path)
 
     everything = json.dumps(sent.items)
     assert sent.items
     assert SECRET not in everything
-    if path == "/broken/1/":
+    if path.startswith("/broken/"):
         assert f"https://fcm.googleapis.com/{MASK}" in everything
 
 
