@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import and_, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from app.delivery import cancel, closing, ledger, service_states, settle
+from app.delivery import cancel, closing, ledger, refusals, service_states, settle
 from app.delivery.finish import finish_if_done
 from app.delivery.lease import Lease, renew_lease
 from app.delivery.pace import Turn, turn_of
@@ -27,14 +27,14 @@ _IS_FREE = or_(
 _GIVE_BACK = text(
     """
     UPDATE push_delivery_batches
-    SET state = 'ready', not_before = now(), lease_token = NULL, leased_until = NULL
+    SET state = 'ready', not_before = now() + :wait * interval '1 second', lease_token = NULL, leased_until = NULL
     WHERE id = :batch_id AND lease_token = :lease_token
     """
 )
 
 
 class NotNow(Exception):
-    """The lane's pace is taken. Nothing is claimed: the transaction must not be committed."""
+    """The lane's pace is taken, or another asks it. Nothing is claimed: the transaction must not be committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,9 @@ class Work(Lease):
 def begin(session: Session, lease: Lease, *, max_per_second: float | None = None) -> Work | None:
     """Return what is to be done for a batch just claimed; None when nothing is.
 
-    Settles at once those who are not to be sent to any more: past the deadline, unsubscribed, disabled, gone. Of a
-    cancelled notification that is everybody: None, with further batches of it settled in the same go.
+    Settles at once those who are not to be sent to any more: past the deadline, unsubscribed, disabled, gone, in
+    quarantine. Of a cancelled notification that is everybody: None, with further batches of it settled in the same
+    go.
     Raises NotNow. `max_per_second` is what all lanes of a host may do together.
     """
     notification = session.get_one(Notification, lease.notification_id)
@@ -59,6 +60,10 @@ def begin(session: Session, lease: Lease, *, max_per_second: float | None = None
         settle.settle(session, notification, [lease.batch_id, *_some_free(session, notification.id)])
         return None
     recipients, settled = recipients_of(session, lease.batch_id, lease.planned_at)
+    if recipients and lease.condition.is_refused:
+        if not service_states.begin_probe(session, lease.lane):
+            raise NotNow
+        recipients = refusals.established_first(recipients)
     ledger.write(session, notification.id, settled, planned_at=lease.planned_at, batch_id=lease.batch_id)
     turn = turn_of(lease.condition, messages=len(recipients), max_per_second=max_per_second)
     slot = None
@@ -81,13 +86,14 @@ def renew(session: Session, work: Work) -> bool:
     return not must_wait
 
 
-def close(session: Session, work: Work, *, give_back: bool = False) -> None:
-    """End the claim: the batch is closed, or, with rows not begun, given back for the next worker.
+def close(session: Session, work: Work, *, give_back: bool = False, wait_seconds: float = 0.0) -> None:
+    """End the claim: the batch is closed, or, with rows not begun, given back for the next worker; after a while.
 
     Does nothing when the lease was lost: the batch is another's then.
     """
     if give_back:
-        session.execute(_GIVE_BACK, {"batch_id": work.batch_id, "lease_token": work.lease_token})
+        held = {"batch_id": work.batch_id, "lease_token": work.lease_token}
+        session.execute(_GIVE_BACK, held | {"wait": wait_seconds})
         is_closed = False
     else:
         is_closed = closing.close_held(session, work.batch_id, work.lease_token, planned_at=work.planned_at)

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.delivery.lanes import Lane
 from app.delivery.pace import Condition, recovered_rate
+from app.delivery.refusals import IS_OPEN
 from app.models import NotificationState
 
 LEASE = timedelta(seconds=60)
@@ -47,7 +48,9 @@ _CLAIM = """
     RETURNING batch.id, batch.lease_token, batch.notification_id, batch.planned_at, batch.tenant_id,
               batch.endpoint_host, batch.vapid_key_id, batch.attempt, batch.position, now() AS claimed_at,
               coalesce(state.strikes, 0) AS strikes, state.slowed_to,
-              CAST(extract(epoch FROM now() - state.slowed_at) AS double precision) AS slowed_seconds
+              CAST(extract(epoch FROM now() - state.slowed_at) AS double precision) AS slowed_seconds,
+              coalesce(state.reason = 'refused', false) AS is_refused,
+              CASE WHEN {is_open} THEN state.window_started_at END AS window_since
 """
 _IN_LANE = {
     "wanted": "batch.tenant_id = :tenant_id AND batch.endpoint_host = :endpoint_host"
@@ -56,17 +59,22 @@ _IN_LANE = {
 }
 _NEXT_IN_LANE = text(
     _CLAIM.format(
-        first="ORDER BY batch.position, batch.not_before, batch.id LIMIT 1 FOR UPDATE SKIP LOCKED", **_IN_LANE
+        first="ORDER BY batch.position, batch.not_before, batch.id LIMIT 1 FOR UPDATE SKIP LOCKED",
+        is_open=IS_OPEN,
+        **_IN_LANE,
     )
 )
 # No index has this order: it reads the whole lane, and is for now and then.
 _LONGEST_DUE_IN_LANE = text(
-    _CLAIM.format(first="ORDER BY batch.not_before, batch.id LIMIT 1 FOR UPDATE SKIP LOCKED", **_IN_LANE)
+    _CLAIM.format(
+        first="ORDER BY batch.not_before, batch.id LIMIT 1 FOR UPDATE SKIP LOCKED", is_open=IS_OPEN, **_IN_LANE
+    )
 )
 _BY_ID = text(
     _CLAIM.format(
         wanted="batch.id = :batch_id",
         first="FOR UPDATE",
+        is_open=IS_OPEN,
         **{column: f"batch.{column}" for column in Lane._fields},
     )
 )
@@ -138,5 +146,10 @@ def _lease(session: Session, statement: TextClause, **which: Any) -> Lease | Non
         attempt=row.attempt,
         position=row.position,
         claimed_at=row.claimed_at,
-        condition=Condition(row.strikes, recovered_rate(row.slowed_to, row.slowed_seconds or 0.0)),
+        condition=Condition(
+            row.strikes,
+            recovered_rate(row.slowed_to, row.slowed_seconds or 0.0),
+            is_refused=row.is_refused,
+            window_since=row.window_since,
+        ),
     )

@@ -1,7 +1,7 @@
 """The ledger's one write: pending rows become something else. A row that is no longer pending is never touched."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -123,6 +123,11 @@ def write(
     for status, count, elsewhere in changed:
         counts[DeliveryStatus(status)] = count
         moved.update(elsewhere or ())
-    if moved:
-        session.execute(_CLAIMED, {"batch_ids": plain_array(moved)})
+    note_claimed(session, moved)
     return counts
+
+
+def note_claimed(session: Session, batch_ids: Collection[str]) -> None:
+    """Say of open batches that they are not pending as a whole any more, whether anybody has had them or not."""
+    if batch_ids:
+        session.execute(_CLAIMED, {"batch_ids": plain_array(batch_ids)})

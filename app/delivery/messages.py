@@ -40,5 +40,5 @@ def messages_of(
             expires_at=claimed_at + seconds_left,
             ref=subscription_id,
         )
-        for subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left in recipients
+        for subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left, _, _ in recipients
     ]

@@ -6,6 +6,7 @@ service_states.py keeps them where all processes see them.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from statistics import median
 
@@ -21,6 +22,8 @@ SLOWEST_RATE, UNLIMITED_RATE = 1.0, 5_000.0
 DOUBLES_EVERY_SECONDS = 60.0
 TURN_SECONDS = 10.0
 PROBE_MESSAGES = 8
+# A service that refuses our credentials is asked with one message at a time.
+REFUSED_PROBE_MESSAGES, REFUSED_PAUSE_SECONDS = 1, 60.0
 
 _ACCEPTED = Verdict.ACCEPTED
 _TROUBLE = frozenset(
@@ -35,6 +38,7 @@ _TROUBLE = frozenset(
 class PauseReason(StrEnum):
     THROTTLED = "throttled"  # it asks for less
     TROUBLED = "troubled"  # it does not answer, or not well
+    REFUSED = "refused"  # it does not accept our credentials: see refusals.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +97,16 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How a lane was when a batch of it was claimed. `slowed_to` is what it may do by now; None: all it can."""
+    """How a lane was when a batch of it was claimed. `slowed_to` is what it may do by now; None: all it can.
+
+    `is_refused`: it was paused because our credentials are refused, and nothing was accepted since. `window_since`
+    is when the window began in which its refusals are counted; None: there is none open.
+    """
 
     strikes: int = 0
     slowed_to: float | None = None
+    is_refused: bool = False
+    window_since: datetime | None = None
 
     @property
     def is_probe(self) -> bool:
@@ -136,7 +146,7 @@ def turn_of(condition: Condition, *, messages: int, max_per_second: float | None
     rates = [rate for rate in (condition.slowed_to, max_per_second) if rate is not None]
     rate = min(rates, default=None)
     if condition.is_probe:
-        messages = min(messages, PROBE_MESSAGES)
+        messages = min(messages, REFUSED_PROBE_MESSAGES if condition.is_refused else PROBE_MESSAGES)
     if rate is not None:
         messages = min(messages, max(1, int(rate * TURN_SECONDS)))
     return Turn(messages, rate)

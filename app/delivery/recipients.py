@@ -21,10 +21,18 @@ _PENDING = text(
            CAST(subscription.vapid_key_id AS text),
            CAST(extract(epoch FROM log.deadline - now()) AS double precision),
            CASE WHEN subscription.id IS NULL OR subscription.deleted_at IS NOT NULL THEN 'unsubscribed'
-                WHEN subscription.gone_at IS NOT NULL THEN 'gone'
+                WHEN subscription.gone_at IS NOT NULL THEN CASE
+                    WHEN EXISTS (
+                        SELECT FROM push_quarantines AS quarantine
+                        WHERE quarantine.id = subscription.quarantine_id AND quarantine.ended_at IS NULL
+                    ) THEN 'quarantined' ELSE 'gone' END
                 WHEN NOT subscription.enabled THEN 'disabled'
+                WHEN subscription.vapid_key_id IN (SELECT id FROM push_vapid_keys WHERE retired_at IS NOT NULL)
+                THEN 'key_retired'
                 WHEN log.deadline <= now() THEN 'deadline'
-           END
+           END,
+           subscription.first_accepted_at IS NOT NULL,
+           subscription.key_mismatch_at
     FROM push_delivery_logs AS log
     LEFT JOIN push_subscriptions AS subscription ON subscription.id = log.subscription_id
     WHERE log.planned_at >= :month_start AND log.planned_at < :month_end
@@ -36,7 +44,9 @@ _PENDING = text(
 _STATUS_OF_REASON = {
     "unsubscribed": DeliveryStatus.FAILED,
     "gone": DeliveryStatus.EXPIRED,
+    "quarantined": DeliveryStatus.FAILED,
     "disabled": DeliveryStatus.FAILED,
+    "key_retired": DeliveryStatus.FAILED,
     "deadline": DeliveryStatus.EXPIRED,
 }
 
@@ -46,6 +56,8 @@ class Recipient(NamedTuple):
 
     The ids are text, as they only come from PostgreSQL and go back there. `vapid_key_id` is the subscription's own;
     it can have changed since planning, and then differs from the batch's. `seconds_left` counts from the claim.
+    Established: its push service has accepted a message before. `refused_at` is when our credentials were refused
+    last, if nothing was accepted since.
     """
 
     subscription_id: str
@@ -54,6 +66,8 @@ class Recipient(NamedTuple):
     auth: str
     vapid_key_id: str
     seconds_left: float
+    is_established: bool = False
+    refused_at: datetime | None = None
 
 
 def recipients_of(
@@ -63,9 +77,21 @@ def recipients_of(
     month_start, month_end = month_of(planned_at)
     rows = session.execute(_PENDING, {"batch_id": batch_id, "month_start": month_start, "month_end": month_end})
     recipients, settled = [], []
-    for subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left, reason in rows.all():
+    for (
+        subscription_id,
+        endpoint,
+        p256dh,
+        auth,
+        key_id,
+        seconds_left,
+        reason,
+        is_established,
+        refused_at,
+    ) in rows.all():
         if reason is None:
-            recipients.append(Recipient(subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left))
+            recipients.append(
+                Recipient(subscription_id, endpoint, p256dh, auth, key_id, seconds_left, is_established, refused_at)
+            )
         else:
             settled.append(ledger.Entry(subscription_id, _STATUS_OF_REASON[reason], reason))
     return recipients, settled

@@ -1,8 +1,8 @@
 """Recording: what the push services answered, written to the ledger and to the subscriptions."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
 from typing import Any
@@ -77,8 +77,13 @@ class BatchReport:
         self.counts.update(other.counts)
 
 
-def write(session: Session, work: Work, answered: Sequence[Answered]) -> BatchReport:
-    """Record outcomes over rows still pending, mark the subscriptions, and move retries to a later batch."""
+def write(
+    session: Session, work: Work, answered: Sequence[Answered], *, put_off: Collection[str] = ()
+) -> BatchReport:
+    """Record outcomes over rows still pending, mark the subscriptions, and move retries to a later batch.
+
+    `put_off` are subscriptions refused through our fault: they are marked, and tried again.
+    """
     if not answered:
         return BatchReport()
     accepted = [pair for pair in answered if pair[1].verdict is _ACCEPTED]
@@ -88,6 +93,14 @@ def write(session: Session, work: Work, answered: Sequence[Answered]) -> BatchRe
         for recipient, outcome in accepted
     ]
     judged = _by_the_databases_clock(session, work, others)
+    if put_off:
+        judged = [
+            (
+                recipient,
+                replace(outcome, verdict=Verdict.RETRY) if recipient.subscription_id in put_off else outcome,
+            )
+            for recipient, outcome in judged
+        ]
     entries += [_final_entry(recipient, outcome) for recipient, outcome in judged if not _is_retry(outcome)]
     entries += _retry_entries(session, work, [pair for pair in judged if _is_retry(pair[1])])
     counts = ledger.write(

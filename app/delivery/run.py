@@ -11,11 +11,12 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app.db.session import PASSING_ERRORS, SessionFactory, transaction
-from app.delivery import claim, record, service_states
+from app.delivery import claim, record, refusals, service_states
 from app.delivery.bell import Bell
 from app.delivery.claim import Work
 from app.delivery.lease import Lease, lease_batch
 from app.delivery.messages import key_pairs_of, messages_of
+from app.delivery.pace import REFUSED_PAUSE_SECONDS
 from app.delivery.payload import PublicUrls
 from app.delivery.recipients import Recipient
 from app.delivery.record import Answered, BatchReport
@@ -31,7 +32,8 @@ from app.push.sender import Sender, never
 
 WRITE_EVERY_ROWS = 200
 WRITE_EVERY_SECONDS = 1.0
-# So many that are to be tried again say something about the push service: it is to be heard before more are posted.
+# So many that are to be tried again say something about the push service, and so many refusals something about us:
+# it is to be heard before more are posted.
 WRITE_EVERY_RETRIES = 50
 # How long outcomes wait in memory for a database that is away. Past it they are given up: those deliveries are
 # still pending in the ledger, and are posted again once the lease has run out.
@@ -41,7 +43,7 @@ LONGEST_WAIT_SECONDS = 5.0
 LOOK_EVERY_SECONDS = 0.05
 INLINE_THREADS = 40  # as many as requests are served at once
 
-_RETRY = Verdict.RETRY  # looked up for every delivery, a member of an enumeration costs ten times as much
+_ACCEPTED = Verdict.ACCEPTED  # looked up for every delivery, a member of an enumeration costs ten times as much
 
 log = structlog.get_logger(__name__)
 
@@ -177,7 +179,8 @@ class _Writer:
             recipient.subscription_id: recipient for recipient in work.recipients
         }
         self._answered: list[Answered] = []
-        self._retries = 0
+        self._refused: list[Recipient] = []
+        self._heard_early = 0
         self._has_given_up = False
         service = metrics.service_label(work.lane.endpoint_host)
         self._in_flight = metrics.deliveries_in_flight.labels(service=service)
@@ -191,13 +194,14 @@ class _Writer:
     def add(self, answers: list[tuple[PushMessage, Outcome]]) -> None:
         self._unused -= len(answers)
         for message, outcome in answers:
-            self._answered.append((self._unanswered.pop(message.ref), outcome))
-            if outcome.verdict is _RETRY:
-                self._retries += 1
+            recipient = self._unanswered.pop(message.ref)
+            self._answered.append((recipient, outcome))
+            if outcome.verdict is not _ACCEPTED:
+                self._note(recipient, outcome)
         is_due = time.monotonic() - self._written_at >= WRITE_EVERY_SECONDS
         # The last ones are written with the end of the batch, or when they take their time.
         are_enough = min(len(self._answered), len(self._unanswered)) >= WRITE_EVERY_ROWS
-        if is_due or are_enough or self._retries >= WRITE_EVERY_RETRIES:
+        if is_due or are_enough or self._heard_early >= WRITE_EVERY_RETRIES:
             self._patiently(self._write_and_renew)
 
     def close(self) -> None:
@@ -207,17 +211,27 @@ class _Writer:
         finally:
             self._in_flight.dec(self._unused + len(self._answered))
 
+    def _note(self, recipient: Recipient, outcome: Outcome) -> None:
+        is_refusal = refusals.is_refusal(self._work.lane, recipient, outcome)
+        if is_refusal:
+            self._refused.append(recipient)
+        self._heard_early += is_refusal or outcome.verdict is Verdict.RETRY
+
     def _write_and_renew(self, session: Session) -> BatchReport:
-        report = record.write(session, self._work, self._answered)
+        put_off = self._watch.judge(session, self._answered, self._refused)
+        report = record.write(session, self._work, self._answered, put_off=put_off)
         if not claim.renew(session, self._work):
             self.must_stop = True
         self._watch.write(session, self._answered)
         return report
 
     def _write_and_close(self, session: Session) -> BatchReport:
-        report = record.write(session, self._work, self._answered)
-        claim.close(session, self._work, give_back=bool(self._unanswered))
         work = self._work
+        put_off = self._watch.judge(session, self._answered, self._refused)
+        report = record.write(session, work, self._answered, put_off=put_off)
+        # The others of a lane that still refuses us are not asked one by one, in case that is about them alone.
+        wait_seconds = REFUSED_PAUSE_SECONDS if self._watch.is_refused else 0.0
+        claim.close(session, work, give_back=bool(self._unanswered), wait_seconds=wait_seconds)
         if work.slot is not None and self._unused:
             service_states.give_back(session, work.lane, work.turn, work.slot, unused=self._unused)
         self._watch.write(session, self._answered)
@@ -246,5 +260,6 @@ class _Writer:
         self._watch.committed()
         self._in_flight.dec(len(self._answered))
         self._answered = []
-        self._retries = 0
+        self._refused = []
+        self._heard_early = 0
         self._written_at = time.monotonic()

@@ -6,9 +6,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.delivery.lanes import EARLY_SECONDS, Lane
-from app.delivery.pace import Pause, Turn
+from app.delivery.pace import REFUSED_PAUSE_SECONDS, Pause, Turn
 
 # Who pauses a lane that is paused already only says it again: that is no further strike, nor is it slower for it.
+# A lane that refuses us does so until something is accepted, whatever trouble comes in between.
 _PAUSE = text(
     """
     INSERT INTO push_service_states AS state
@@ -20,7 +21,8 @@ _PAUSE = text(
     )
     ON CONFLICT (tenant_id, endpoint_host, vapid_key_id) DO UPDATE
     SET paused_until = greatest(state.paused_until, excluded.paused_until),
-        reason = CASE WHEN state.paused_until > now() THEN state.reason ELSE excluded.reason END,
+        reason = CASE WHEN 'refused' IN (state.reason, excluded.reason) THEN 'refused'
+                      WHEN state.paused_until > now() THEN state.reason ELSE excluded.reason END,
         strikes = CASE WHEN state.paused_until > now() THEN state.strikes ELSE least(state.strikes + 1, 1000) END,
         slowed_to = CASE WHEN state.paused_until > now() THEN state.slowed_to
                          ELSE coalesce(excluded.slowed_to, state.slowed_to) END,
@@ -32,10 +34,29 @@ _PAUSE = text(
 _RECOVER = text(
     """
     UPDATE push_service_states
-    SET strikes = 0, reason = NULL, paused_until = NULL, updated_at = now()
+    SET strikes = 0, reason = NULL, paused_until = NULL,
+        window_started_at = now(), window_tried = 0, window_refused = 0, updated_at = now()
     WHERE tenant_id = :tenant_id AND endpoint_host = :endpoint_host AND vapid_key_id = :vapid_key_id
-      AND strikes > 0 AND (paused_until IS NULL OR paused_until <= now())
+      AND strikes > 0 AND (paused_until IS NULL OR paused_until <= now() OR reason = 'refused')
     RETURNING 1
+    """
+)
+# Who asks a lane that refuses us holds it for as long as a pause, so that nobody else asks; if he dies, that ends.
+_BEGIN_PROBE = text(
+    """
+    UPDATE push_service_states
+    SET paused_until = now() + :seconds * interval '1 second', updated_at = now()
+    WHERE tenant_id = :tenant_id AND endpoint_host = :endpoint_host AND vapid_key_id = :vapid_key_id
+      AND reason = 'refused' AND paused_until <= now()
+    RETURNING 1
+    """
+)
+_END_PROBE = text(
+    """
+    UPDATE push_service_states
+    SET paused_until = now(), updated_at = now()
+    WHERE tenant_id = :tenant_id AND endpoint_host = :endpoint_host AND vapid_key_id = :vapid_key_id
+      AND reason = 'refused'
     """
 )
 _LOCK_PACE = text("SELECT pg_advisory_xact_lock(hashtextextended(:whose, 7))")
@@ -84,6 +105,17 @@ def pause(session: Session, lane: Lane, pause: Pause) -> None:
 def recover(session: Session, lane: Lane) -> bool:
     """Forget a lane's strikes. False when it has none, or is paused again."""
     return session.execute(_RECOVER, lane._asdict()).one_or_none() is not None
+
+
+def begin_probe(session: Session, lane: Lane) -> bool:
+    """Hold a lane that refuses us, to ask it alone. False when somebody else does, or it does not any more."""
+    values = lane._asdict() | {"seconds": REFUSED_PAUSE_SECONDS}
+    return session.execute(_BEGIN_PROBE, values).one_or_none() is not None
+
+
+def end_probe(session: Session, lane: Lane) -> None:
+    """Let another ask at once: the answer said nothing about our credentials."""
+    session.execute(_END_PROBE, lane._asdict())
 
 
 def reserve(session: Session, lane: Lane, turn: Turn, *, is_capped: bool) -> Slot | None:

@@ -7,7 +7,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.db.arrays import plain_array, text_array
-from app.models import Notification, Subscription
+from app.models import Notification, Subscription, VapidKey
 
 COUNTED_WITHIN_MS = 1_000  # longer is too long for a request
 
@@ -15,11 +15,13 @@ COUNTED_WITHIN_MS = 1_000  # longer is too long for a request
 def audience_of(notification: Notification) -> ColumnElement[bool]:
     """Return the condition on subscriptions: of the tenant, active, there at `accepted_at`, and meant.
 
-    Topics, users and subscriptions are a union; somebody who matches twice is still one row.
+    Nobody is in it whose VAPID key is retired: nothing can be sent to them. Topics, users and subscriptions are a
+    union; somebody who matches twice is still one row.
     """
     return and_(
         Subscription.tenant_id == notification.tenant_id,
         is_active(),
+        _has_a_key_that_signs(notification),
         Subscription.created_at <= notification.accepted_at,
         _is_meant_by(notification),
     )
@@ -51,6 +53,14 @@ def is_larger_than(session: Session, notification: Notification, limit: int) -> 
         return True
     finally:
         savepoint.rollback()
+
+
+def _has_a_key_that_signs(notification: Notification) -> ColumnElement[bool]:
+    # Looked up once for all of them, and mostly there is none.
+    retired = select(VapidKey.id).where(
+        VapidKey.tenant_id == notification.tenant_id, VapidKey.retired_at.is_not(None)
+    )
+    return Subscription.vapid_key_id.not_in(retired)
 
 
 def _is_meant_by(notification: Notification) -> ColumnElement[bool]:

@@ -7,10 +7,12 @@ from collections.abc import Collection, Sequence
 import structlog
 from sqlalchemy.orm import Session
 
-from app.delivery import service_states
+from app.delivery import refusals, service_states
 from app.delivery.claim import Work
 from app.delivery.pace import Condition, Pause, Tally, decide, is_throttled
+from app.delivery.recipients import Recipient
 from app.delivery.record import Answered
+from app.delivery.refusals import Count
 from app.delivery.traffic import Traffic
 from app.observability import metrics
 from app.push.outcome import Outcome, Verdict
@@ -36,6 +38,28 @@ class LaneWatch:
         self._throttled: Collection[str] = ()
         self._pause: Pause | None = None
         self._is_well_again = False
+        self._counted = Count()
+        self._is_our_fault = False
+        self._has_asked = False
+        self.is_refused = self._condition.is_refused
+
+    def judge(
+        self, session: Session, answered: Sequence[Answered], refused: Sequence[Recipient]
+    ) -> Collection[str]:
+        """Return the subscriptions whose refusal is our fault, to be put off. Comes before anything is written.
+
+        `refused` are the established among them. With none, and no window open, it costs no statement.
+        """
+        lane, condition = self._lane, self._condition
+        must_count = bool(refused) or condition.window_since is not None
+        self._counted = refusals.count(answered, refused, condition) if must_count else Count()
+        self._is_our_fault = False
+        if refused:
+            counted = refusals.window(session, lane) + self._counted
+            self._is_our_fault = condition.is_refused or counted.is_our_fault
+        is_accepted = condition.is_refused and any(outcome.verdict is _ACCEPTED for _, outcome in answered)
+        self.is_refused = condition.is_refused and not is_accepted
+        return {recipient.subscription_id for recipient in refused} if self._is_our_fault else ()
 
     def write(self, session: Session, answered: Sequence[Answered]) -> None:
         """Note what these answers mean for the lane. For a healthy one that costs no statement."""
@@ -51,14 +75,21 @@ class LaneWatch:
                 tally = Tally.of([outcome for who, outcome in answered if who.subscription_id not in before])
         self._tally = tally
         self._pause = decide(tally + carried, self._condition, rate=self._rate(tally))
+        if self._counted.tried or self._counted.refused:
+            self._is_our_fault |= refusals.add(session, self._lane, self._counted).is_our_fault
+        if self._is_our_fault:
+            self._pause = refusals.PAUSE
         self._is_well_again = False
         if self._pause is not None:
             service_states.pause(session, self._lane, self._pause)
         elif self._condition.is_probe and tally.is_healthy:
             self._is_well_again = service_states.recover(session, self._lane)
+        elif self._condition.is_refused and not self._has_asked:
+            service_states.end_probe(session, self._lane)
 
     def committed(self) -> None:
         """Tell this process, its metrics and the log what was written."""
+        self._has_asked = True
         self._answered += self._tally.answered
         host = self._lane.endpoint_host
         service = metrics.service_label(host)

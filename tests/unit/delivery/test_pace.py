@@ -162,6 +162,7 @@ def test_a_slowed_lane_doubles_its_rate_each_minute_until_it_is_as_fast_as_any()
         (Condition(0, slowed_to=5.0), 20.0, Turn(50, 5.0)),
         (Condition(1), None, Turn(8)),
         (Condition(1, slowed_to=2.0), None, Turn(8, 2.0)),
+        (Condition(1, is_refused=True), None, Turn(1)),
     ],
 )
 def test_a_turn_is_as_large_and_as_fast_as_the_lane_may_go(condition, cap, turn):
