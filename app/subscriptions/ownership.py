@@ -18,6 +18,10 @@ What `POST /subscriptions/` does about an endpoint that is already stored:
 *Same keys* is proof of possession: p256dh and auth both match. *Secret shown*: the stored auth comes in the body
 or in `X-Subscription-Auth`. To hand over is to soft-delete the old row and make a new one, so that a shared
 computer mixes up neither topics nor history. Who subscribes first and signs in later keeps the row: it was theirs.
+
+`POST /subscriptions/{id}/replace` asks everybody, a service too, for the secret stored until now: service workers
+have no other credentials. A token that names another user than the owner is refused all the same. The new endpoint
+may be another row's if that has the same owner, or the same keys; the row is then soft-deleted.
 """
 
 import hmac
@@ -63,12 +67,35 @@ def claim_to(stored: Holding, requester: Requester, *, p256dh: str, auth: str) -
     same_auth = _is_same(stored.auth, auth)
     if requester.is_service or _is_owner(stored, requester) or (stored.user_id is None and same_auth):
         return Claim.UPDATE
-    return Claim.HAND_OVER if same_auth and _is_same(stored.p256dh, p256dh) else Claim.REFUSE
+    return Claim.HAND_OVER if has_keys(stored, p256dh=p256dh, auth=auth) else Claim.REFUSE
 
 
 def may_manage(stored: Holding, requester: Requester) -> bool:
     """Tell whether the requester may see, change and delete a subscription of its own tenant."""
     return requester.is_service or _is_owner(stored, requester)
+
+
+def has_keys(stored: Holding, *, p256dh: str, auth: str) -> bool:
+    """Tell whether these are the stored keys, both of them. They are in canonical form."""
+    return _is_same(stored.auth, auth) and _is_same(stored.p256dh, p256dh)
+
+
+def may_replace(
+    stored: Holding, requester: Requester | None, *, old_auth: str, is_stored_already: bool = False
+) -> bool:
+    """Tell whether what is stored may be replaced by who shows `old_auth`; `requester` is None without credentials.
+
+    `is_stored_already`: what is offered is what is stored, so the secret of before is no longer known.
+    """
+    named = requester.user_id if requester is not None else None
+    is_somebody_elses = named is not None and stored.user_id is not None and named != stored.user_id
+    return not is_somebody_elses and (_is_same(stored.auth, old_auth) or is_stored_already)
+
+
+def may_take_over(other: Holding, stored: Holding, *, p256dh: str, auth: str) -> bool:
+    """Tell whether a subscription that is being replaced may take the endpoint of another one, with these keys."""
+    is_its_owners = other.user_id is not None and other.user_id == stored.user_id
+    return is_its_owners or has_keys(other, p256dh=p256dh, auth=auth)
 
 
 def _is_owner(stored: Holding, requester: Requester) -> bool:

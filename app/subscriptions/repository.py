@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.models import Subscription
@@ -14,9 +14,7 @@ def lock_endpoint(session: Session, tenant_id: UUID, endpoint_hash: bytes) -> Su
 
     A row's lock cannot do that alone: there may be no row yet, or one handed over while we wait for it.
     """
-    # Half of the hash is enough: two endpoints that share it wait for each other, no more.
-    turn = int.from_bytes(endpoint_hash[:8], "big", signed=True)
-    session.execute(select(func.pg_advisory_xact_lock(turn)))
+    _wait_for_turn(session, endpoint_hash)
     # Served by uq_push_subscriptions_tenant_id_endpoint_hash.
     return session.scalars(
         select(Subscription)
@@ -26,6 +24,37 @@ def lock_endpoint(session: Session, tenant_id: UUID, endpoint_hash: bytes) -> Su
             Subscription.deleted_at.is_(None),
         )
         .with_for_update()
+    ).one_or_none()
+
+
+def lock_with_endpoint(
+    session: Session, tenant_id: UUID, subscription_id: UUID, endpoint_hash: bytes
+) -> tuple[Subscription | None, Subscription | None]:
+    """Return a subscription, and the other one that has this endpoint, both locked; None for what there is not.
+
+    Until the transaction ends nobody else takes the endpoint. The one that the subscription has now needs no such
+    lock: who wants it waits for the row. Everybody takes one endpoint's lock, then rows in the order of their ids.
+    """
+    _wait_for_turn(session, endpoint_hash)
+    rows = session.scalars(
+        select(Subscription)
+        .where(
+            Subscription.tenant_id == tenant_id,
+            or_(Subscription.id == subscription_id, Subscription.endpoint_hash == endpoint_hash),
+            Subscription.deleted_at.is_(None),
+        )
+        .order_by(Subscription.id)
+        .with_for_update()
+    ).all()
+    stored = next((row for row in rows if row.id == subscription_id), None)
+    other = next((row for row in rows if row.id != subscription_id), None)
+    return stored, other
+
+
+def tenant_of(session: Session, subscription_id: UUID) -> UUID | None:
+    """Return whose a stored subscription is; None when there is none."""
+    return session.scalars(
+        select(Subscription.tenant_id).where(Subscription.id == subscription_id, Subscription.deleted_at.is_(None))
     ).one_or_none()
 
 
@@ -57,3 +86,9 @@ def change(session: Session, subscription: Subscription, **values: Any) -> Subsc
 def mark_deleted(session: Session, subscription: Subscription) -> None:
     """Soft delete: the ledger and the statistics still refer to the row, until it is purged."""
     change(session, subscription, deleted_at=func.now())
+
+
+def _wait_for_turn(session: Session, endpoint_hash: bytes) -> None:
+    # Half of the hash is enough: two endpoints that share it wait for each other, no more.
+    turn = int.from_bytes(endpoint_hash[:8], "big", signed=True)
+    session.execute(select(func.pg_advisory_xact_lock(turn)))

@@ -9,7 +9,8 @@ from app.push.endpoint import EndpointPolicy
 from app.subscriptions import service
 from app.subscriptions.ownership import Requester
 from app.subscriptions.schemas import SubscribedOut, SubscriptionChange, SubscriptionIn, SubscriptionOut
-from app.web.auth import CallerDep, CallerKind
+from app.tenants.scopes import Scope
+from app.web.auth import CallerDep, CallerKind, require
 from app.web.deps import SessionDep
 from app.web.problems import problem_responses
 from app.web.rate_limit import limited
@@ -19,6 +20,7 @@ router = api_router(
     prefix="/subscriptions", tags=["subscriptions"], dependencies=[Depends(limited("subscription"))]
 )
 
+_READS, _MANAGES = [Depends(require(Scope.READ))], [Depends(require(Scope.MANAGE))]
 _LOCATION = {"Location": {"description": "Where it is from now on.", "schema": {"type": "string"}}}
 
 
@@ -53,6 +55,7 @@ RequesterDep = Annotated[Requester, Depends(get_requester)]
     "/",
     status_code=status.HTTP_201_CREATED,
     summary="Subscribe a browser",
+    dependencies=_MANAGES,
     responses={
         200: {"model": SubscribedOut, "description": "It was stored already, and is up to date now."},
         201: {"description": "Stored.", "headers": _LOCATION},
@@ -80,7 +83,12 @@ def subscribe(
     return SubscribedOut(**stored.model_dump(), created=subscribed.is_new)
 
 
-@router.get("/{subscription_id}/", summary="One subscription", responses=problem_responses(404, 422, 429))
+@router.get(
+    "/{subscription_id}/",
+    summary="One subscription",
+    dependencies=_READS,
+    responses=problem_responses(404, 422, 429),
+)
 def get_subscription(subscription_id: UUID, session: SessionDep, requester: RequesterDep) -> SubscriptionOut:
     """Return a subscription of the caller's. One of somebody else looks like none."""
     return SubscriptionOut.model_validate(service.get(session, requester, subscription_id))
@@ -89,6 +97,7 @@ def get_subscription(subscription_id: UUID, session: SessionDep, requester: Requ
 @router.put(
     "/{subscription_id}/",
     summary="Change topics, or switch on and off",
+    dependencies=_MANAGES,
     responses=problem_responses(404, 409, 422, 429),
 )
 def change_subscription(
@@ -103,6 +112,7 @@ def change_subscription(
     "/{subscription_id}/",
     status_code=status.HTTP_204_NO_CONTENT,
     summary="Unsubscribe",
+    dependencies=_MANAGES,
     responses=problem_responses(404, 422, 429),
 )
 def unsubscribe(subscription_id: UUID, session: SessionDep, requester: RequesterDep) -> None:

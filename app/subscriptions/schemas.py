@@ -123,6 +123,25 @@ class SubscriptionIn(BaseModel):
         )
 
 
+class ReplacementIn(SubscriptionIn):
+    """A renewed subscription as `PushSubscription.toJSON()` gives it, and the secret of the one before."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={
+            "anyOf": [{"required": ["keys"]}, {"required": ["p256dh", "auth"]}],
+            "examples": [{**_EXAMPLE, "old_auth": "DGv6ra1nlYgDCS1FRnbzlw"}],
+        },
+    )
+
+    old_auth: Auth = Field(description="The auth secret stored until now, the proof of whose subscription it is.")
+
+    @property
+    def wants_enabled(self) -> bool | None:
+        """Whether it is to be enabled; None when the request does not say."""
+        return self.enabled if "enabled" in self.model_fields_set else None
+
+
 class SubscriptionChange(BaseModel):
     """New topics, which replace the stored ones, and whether notifications are wanted. One of them or both."""
 

@@ -63,19 +63,21 @@ def subscribe(session: Session, requester: Requester, offer: Offer, *, policy: E
     A repeated subscription is a living one: it is enabled, and marks of being gone or refused are cleared.
     Raises EndpointNotAllowed, UnknownApplicationServerKey, and EndpointTaken by ownership.py's table.
     """
-    checked = _check(offer.endpoint, policy)
-    endpoint_hash = hashlib.sha256(checked.identity.encode()).digest()
+    checked = checked_endpoint(offer.endpoint, policy)
+    endpoint_hash = hash_of(checked)
     stored = repository.lock_endpoint(session, requester.tenant_id, endpoint_hash)
     key = made_with(session, requester.tenant_id, offer.application_server_key, stored)
     if stored is not None:
-        claim = claim_to(_holding(stored), requester, p256dh=offer.p256dh, auth=offer.auth)
+        claim = claim_to(holding_of(stored), requester, p256dh=offer.p256dh, auth=offer.auth)
         if claim is Claim.REFUSE:
             raise EndpointTaken(
                 "This endpoint is stored with other keys. Unsubscribe in the browser and subscribe again, or show"
                 " the stored auth secret in X-Subscription-Auth if the subscription has no user."
             )
         if claim is Claim.UPDATE:
-            return Subscribed(_renew(session, stored, requester, offer, key), is_new=False)
+            user_id = stored.user_id if requester.is_service else requester.user_id
+            changed = repository.change(session, stored, user_id=user_id, **renewed(stored, offer, key))
+            return Subscribed(changed, is_new=False)
         repository.mark_deleted(session, stored)
     subscription = repository.add(
         session,
@@ -126,17 +128,20 @@ def unsubscribe(session: Session, requester: Requester, subscription_id: UUID) -
     repository.mark_deleted(session, _find(session, requester, subscription_id, lock=True))
 
 
+def hash_of(checked: CheckedEndpoint) -> bytes:
+    """Return what an endpoint is found by, however it was spelt."""
+    return hashlib.sha256(checked.identity.encode()).digest()
+
+
 def host_of(checked: CheckedEndpoint) -> str:
     """Return the push service's name in tables and metrics: the host, with its port when that is not 443."""
     host = f"[{checked.host}]" if ":" in checked.host else checked.host
     return host if checked.port == _HTTPS_PORT else f"{host}:{checked.port}"
 
 
-def _renew(
-    session: Session, stored: Subscription, requester: Requester, offer: Offer, key: MadeWith
-) -> Subscription:
+def renewed(stored: Subscription, offer: Offer, key: MadeWith) -> dict[str, Any]:
+    """Return what a living subscription is updated with: what is offered, and no mark of being gone or refused."""
     values: dict[str, Any] = {
-        "user_id": stored.user_id if requester.is_service else requester.user_id,
         "p256dh": offer.p256dh,
         "auth": offer.auth,
         "vapid_key_id": key.key_id,
@@ -156,12 +161,12 @@ def _renew(
     if key.key_id != stored.vapid_key_id:
         # Its push service never accepted it under this key: it must not count as established there.
         values["first_accepted_at"] = None
-    return repository.change(session, stored, **values)
+    return values
 
 
 def _find(session: Session, requester: Requester, subscription_id: UUID, *, lock: bool) -> Subscription:
     subscription = repository.find(session, requester.tenant_id, subscription_id, lock=lock)
-    if subscription is None or not may_manage(_holding(subscription), requester):
+    if subscription is None or not may_manage(holding_of(subscription), requester):
         raise SubscriptionNotFound(
             "There is no such subscription, or it is not yours. One without a user is reached with its auth secret"
             " in X-Subscription-Auth."
@@ -169,11 +174,11 @@ def _find(session: Session, requester: Requester, subscription_id: UUID, *, lock
     return subscription
 
 
-def _holding(stored: Subscription) -> Holding:
+def holding_of(stored: Subscription) -> Holding:
     return Holding(stored.user_id, stored.p256dh, stored.auth)
 
 
-def _check(endpoint: str, policy: EndpointPolicy) -> CheckedEndpoint:
+def checked_endpoint(endpoint: str, policy: EndpointPolicy) -> CheckedEndpoint:
     try:
         return policy.check(endpoint)
     except push_endpoint.EndpointNotAllowed as error:

@@ -17,6 +17,7 @@ from app.keyring.service import Keyring
 from app.models import DEFAULT_TENANT_ID, ApiKey, Subscription
 from app.push import keys as push_keys
 from app.subscriptions import repository
+from app.tenants.scopes import Scope
 from tests.support.api import SECRET_KEY
 from tests.support.browser_keys import a_subscription, browser_keys
 from tests.support.ledger import add_tenant
@@ -50,7 +51,8 @@ def other_tenant(client: TestClient, sessions: SessionFactory) -> dict[str, str]
     with transaction(sessions) as session:
         tenant_id = add_tenant(session, "other")
         key_hash = hashlib.sha256(OTHER_TENANTS_API_KEY.encode()).digest()
-        session.add(ApiKey(id=new_id(), tenant_id=tenant_id, name="other", prefix="api", key_hash=key_hash))
+        values = {"name": "other", "prefix": "api", "key_hash": key_hash, "scopes": list(Scope)}
+        session.add(ApiKey(id=new_id(), tenant_id=tenant_id, **values))
         Keyring(SECRET_KEY).add(session, tenant_id, push_keys.VapidKey.generate())
     return {"X-API-Key": OTHER_TENANTS_API_KEY}
 

@@ -15,7 +15,7 @@ PROJECT_ROOT = Path(__file__).parents[2]
 MAX_LINES = 300
 
 ROOMS = (
-    *("subscriptions", "notifications", "receipts", "analytics", "health", "demo"),
+    *("subscriptions", "notifications", "users", "receipts", "analytics", "health", "demo"),
     *("dashboard", "experiments", "importers"),
 )
 # The floors of the house, from the cellar up. A module imports from its own floor or below, never from above.
