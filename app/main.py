@@ -26,20 +26,18 @@ from app.observability.sentry import configure_sentry
 from app.observability.sentry_requests import request_integrations
 from app.runtime import Runtime
 from app.settings import Settings, SettingsError, get_settings
-from app.subscriptions.replacing_router import router as replacing_router
 from app.subscriptions.router import router as subscriptions_router
-from app.web import openapi, problems
+from app.web import auth, openapi, problems
 from app.web.docs import documentation
 from app.web.limiter import RateLimits, create_limiter
 from app.web.middleware import PlainStartupFailure, middleware
 from app.web.stopping import find_out_if_stopping
-from app.web.tokens import TokenVerifier
 from app.workers.opening import endpoint_policy_of
 
 CANNOT_BOOT = 3  # at this exit code gunicorn stops; at any other it starts the same worker again, for ever
 EXPECTED_FAULTS = (SettingsError, EmbeddedPostgresUnavailable, DomainError)  # their message says all
 ROUTERS = (
-    *(subscriptions_router, replacing_router, notifications_router, events_router),
+    *(subscriptions_router, notifications_router, events_router),
     *(analytics_router, health_router, keyring_router),
 )
 
@@ -61,9 +59,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.settings = settings
-    app.state.token_verifier = TokenVerifier(settings)
     app.state.limiter = create_limiter(settings)
     app.state.rate_limits = RateLimits(settings, app.state.limiter)
+    auth.install(app, settings, app.state.rate_limits)
     app.state.endpoint_policy = endpoint_policy_of(settings)
     problems.install(app)
     openapi.install(app)

@@ -1,26 +1,27 @@
 """Who is calling: a service with an API key, a user or an anonymous browser with a JWT."""
 
-import hashlib
-import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, FastAPI, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from app.db.session import transaction
+from app.db.session import SessionFactory
 from app.errors import Forbidden, Unauthenticated
-from app.models import DEFAULT_TENANT_ID, ApiKey
-from app.tenants.scopes import ALL_SCOPES, Scope
-from app.web.client_address import rate_limit_address
-from app.web.deps import SessionsDep, SettingsDep
-from app.web.tokens import InvalidToken, TokenVerifier
+from app.settings import Settings
+from app.tenants.issuers import Issuer, registered_issuers
+from app.tenants.scopes import Scope
+from app.web.client_address import is_within, rate_limit_address, request_address
+from app.web.deps import SessionsDep
+from app.web.failed_logins import FailedLogins
+from app.web.key_login import REMEMBERED_SECONDS, KeyLogin
+from app.web.limiter import RateLimits
+from app.web.remembered import Remembered
+from app.web.tokens import Bearer, InvalidToken, TokenExpired, TokenVerifier
 
 api_key_scheme = APIKeyHeader(name="X-API-Key", scheme_name="ApiKey", auto_error=False, description="For services.")
 bearer_scheme = HTTPBearer(
@@ -31,14 +32,16 @@ bearer_scheme = HTTPBearer(
 )
 
 
-class InvalidApiKey(Unauthenticated):
-    code = "invalid-api-key"
-    title = "The API key is not valid"
-
-
 class ApiKeyNeeded(Forbidden):
     code = "api-key-needed"
     title = "Only for services"
+
+
+class NetworkNotAllowed(Forbidden):
+    """The API key is good, but tied to networks, and shown from elsewhere."""
+
+    code = "network-not-allowed"
+    title = "The API key is not taken from here"
 
 
 class ScopeMissing(Forbidden):
@@ -69,32 +72,60 @@ class Caller:
     scopes: frozenset[Scope] = frozenset()
 
 
+class Authenticator:
+    """Proves who calls. One belongs to an app; safe to share between threads."""
+
+    def __init__(self, settings: Settings, limits: RateLimits) -> None:
+        """Read the keys of the settings. Raises SettingsError."""
+        self._failed = FailedLogins(limits)
+        self._keys = KeyLogin(settings, self._failed)
+        self._tokens = TokenVerifier(settings)
+        self._issuers = Remembered[Mapping[str, Issuer]](registered_issuers, seconds=REMEMBERED_SECONDS)
+
+    def service(self, request: Request, sessions: SessionFactory, api_key: str) -> Caller:
+        """Return the service that shows this key. Raises InvalidApiKey, RateLimited and NetworkNotAllowed."""
+        shown = api_key.encode("latin-1")  # as the header came: ASGI frameworks decode it so
+        key = self._keys.find(shown, sessions, address=rate_limit_address(request))
+        address = request_address(request)
+        if key.networks is not None and not is_within(address, key.networks):
+            raise NetworkNotAllowed(f"This API key is not taken from {address}, where the request comes from.")
+        self._keys.note_use(key, sessions)
+        return Caller(key.tenant_id, CallerKind.SERVICE, None, f"key:{key.id or 'default'}", key.scopes)
+
+    def bearer(self, request: Request, sessions: SessionFactory, token: str) -> Caller:
+        """Return whom a token names. Raises InvalidToken, RateLimited when too many such came from its address."""
+        try:
+            bearer = self._tokens.bearer_of(token, lambda: self._issuers.get(sessions))
+        except TokenExpired:  # rightly signed once: nobody guesses so
+            raise
+        except InvalidToken:
+            self._failed.count(rate_limit_address(request))
+            raise
+        return _caller_of(bearer, request)
+
+
+def install(app: FastAPI, settings: Settings, limits: RateLimits) -> None:
+    """Let the app prove who calls. Raises SettingsError when the settings could verify nothing."""
+    app.state.authenticator = Authenticator(settings, limits)
+
+
 def get_caller(
     request: Request,
-    settings: SettingsDep,
     sessions: SessionsDep,
     api_key: Annotated[str | None, Security(api_key_scheme)],
     _bearer: Annotated[object, Security(bearer_scheme)],
 ) -> Caller:
     """Return the proven caller. An API key decides when both are sent. Raises Unauthenticated."""
+    authenticator: Authenticator = request.app.state.authenticator
     if api_key:
-        assert settings.api_key is not None
-        if _same(api_key, settings.api_key.get_secret_value()):
-            return Caller(DEFAULT_TENANT_ID, CallerKind.SERVICE, None, "key:default", ALL_SCOPES)
-        with transaction(sessions) as session:
-            return _service_of(session, api_key)
+        return authenticator.service(request, sessions, api_key)
     authorization = request.headers.get("authorization")
     if not authorization:
         raise Unauthenticated("Send an API key in X-API-Key, or a JWT in Authorization: Bearer.")
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
         raise InvalidToken("The Authorization header must be: Bearer, a space, the token.")
-    verifier: TokenVerifier = request.app.state.token_verifier
-    user_id = verifier.user_of(token.strip())
-    if user_id is None:
-        address = rate_limit_address(request)
-        return Caller(DEFAULT_TENANT_ID, CallerKind.ANONYMOUS, None, rate_key=f"address:{address}")
-    return Caller(DEFAULT_TENANT_ID, CallerKind.USER, user_id, rate_key=f"user:{DEFAULT_TENANT_ID}:{user_id}")
+    return authenticator.bearer(request, sessions, token.strip())
 
 
 CallerDep = Annotated[Caller, Depends(get_caller)]
@@ -102,7 +133,6 @@ CallerDep = Annotated[Caller, Depends(get_caller)]
 
 def get_possible_caller(
     request: Request,
-    settings: SettingsDep,
     sessions: SessionsDep,
     api_key: Annotated[str | None, Security(api_key_scheme)],
     bearer: Annotated[object, Security(bearer_scheme)],
@@ -110,7 +140,7 @@ def get_possible_caller(
     """Return the proven caller, None for a request without credentials. Wrong ones raise Unauthenticated."""
     if not api_key and not request.headers.get("authorization"):
         return None
-    return get_caller(request, settings, sessions, api_key, bearer)
+    return get_caller(request, sessions, api_key, bearer)
 
 
 PossibleCallerDep = Annotated[Caller | None, Depends(get_possible_caller)]
@@ -154,22 +184,7 @@ ReaderDep = Annotated[Caller, Depends(require_service(Scope.READ))]
 ManagerDep = Annotated[Caller, Depends(require_service(Scope.MANAGE))]
 
 
-def _same(given: str, expected: str) -> bool:
-    return hmac.compare_digest(_bytes_of(given), expected.encode())
-
-
-def _service_of(session: Session, api_key: str) -> Caller:
-    digest = hashlib.sha256(_bytes_of(api_key)).digest()
-    found = session.execute(
-        select(ApiKey.id, ApiKey.tenant_id, ApiKey.scopes).where(
-            ApiKey.key_hash == digest, ApiKey.revoked_at.is_(None)
-        )
-    ).one_or_none()
-    if found is None:
-        raise InvalidApiKey("X-API-Key is unknown or revoked.")
-    scopes = ALL_SCOPES.intersection(found.scopes)
-    return Caller(found.tenant_id, CallerKind.SERVICE, None, f"key:{found.id}", scopes)
-
-
-def _bytes_of(header: str) -> bytes:
-    return header.encode("latin-1")  # as the header came: ASGI frameworks decode it so
+def _caller_of(bearer: Bearer, request: Request) -> Caller:
+    if bearer.user_id is None:
+        return Caller(bearer.tenant_id, CallerKind.ANONYMOUS, None, f"address:{rate_limit_address(request)}")
+    return Caller(bearer.tenant_id, CallerKind.USER, bearer.user_id, f"user:{bearer.tenant_id}:{bearer.user_id}")

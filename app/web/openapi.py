@@ -80,7 +80,7 @@ def _complete(operation: dict[str, Any]) -> None:
     """Add the answers that the edge gives in front of any handler."""
     statuses = {500, 503}
     if operation.get("security"):
-        statuses |= {401, 403}
+        statuses |= {401, 403, 429}  # 429: too many wrong credentials
     if operation.get("parameters"):
         statuses |= {422}
     if operation.get("requestBody"):

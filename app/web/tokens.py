@@ -1,31 +1,29 @@
-"""JWTs of the main application: verified with python-jose, distrusted beforehand.
+"""JWTs of the main application, and of tenants' own: verified with python-jose, distrusted beforehand.
 
-What the token says about itself decides nothing: algorithms and keys come from the settings. python-jose has had
-algorithm-confusion and decompression flaws, so a token must first look like a plain signed one.
+What the token says about itself decides nothing: algorithms and keys come from the settings, or from the tenant
+that registered its issuer. python-jose has had algorithm-confusion and decompression flaws, so a token must first
+look like a plain signed one.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from jose import jwk, jwt
-from jose.backends.base import Key
-from jose.constants import ALGORITHMS
+from jose import jwt
 from jose.exceptions import ExpiredSignatureError, JOSEError, JWTClaimsError
 from jose.utils import base64url_decode
 
 from app.errors import Unauthenticated
-from app.settings import Settings, SettingsError
+from app.models import DEFAULT_TENANT_ID
+from app.settings import Settings
+from app.tenants.issuers import Issuer
+from app.tenants.public_keys import InvalidPublicKey
+from app.web.token_keys import Keys, keys_of_issuer, keys_of_settings
 
 MAX_TOKEN_LENGTH = 8 * 1024  # characters; a bigger header is not ours
 MAX_USER_ID_LENGTH = 255
-KEY_KINDS = {
-    **dict.fromkeys(("RS256", "RS384", "RS512"), "RSA"),
-    **{"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"},
-}
 
 
 class InvalidToken(Unauthenticated):
@@ -39,21 +37,55 @@ class TokenExpired(InvalidToken):
     title = "The token has expired"
 
 
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Whom a valid token names. No user: an anonymous browser."""
+
+    tenant_id: UUID
+    user_id: str | None
+
+
 class TokenVerifier:
-    """Verifies tokens with the algorithms and keys of the settings, which never change while it lives."""
+    """Verifies tokens, each with the keys of one signer: those of the settings, or of the issuer it names."""
 
     def __init__(self, settings: Settings) -> None:
-        self._issuer = settings.jwt_issuer
-        self._audience = settings.jwt_audience
-        if not settings.jwt_algorithms:
-            raise SettingsError("JWT_ALGORITHMS must name at least one algorithm, such as HS256.")
-        self._keys = {name: _keys_for(name, settings) for name in settings.jwt_algorithms}
+        """Read the keys of the settings, which never change while it lives. Raises SettingsError."""
+        self._own = Signer(keys_of_settings(settings), settings.jwt_issuer, settings.jwt_audience)
 
     def user_of(self, token: str) -> str | None:
-        """Return the user that a valid token names, None if it is one for anonymous browsers.
+        """Return the user that a valid token of the settings' signer names, None if it is for anonymous browsers.
 
         Raises InvalidToken, saying what is wrong.
         """
+        return self._own.user_of(token)
+
+    def bearer_of(self, token: str, registered: Callable[[], Mapping[str, Issuer]]) -> Bearer:
+        """Return whom a valid token names, and of which tenant: that which registered its issuer, else the default.
+
+        `registered` gives the issuers of tenants; it is called for tokens that name one. Such an issuer's token is
+        verified with its tenant's keys and no others. Raises InvalidToken.
+        """
+        named = _issuer_named_by(token)
+        issuer = None if named is None else registered().get(named)
+        if issuer is None:
+            return Bearer(DEFAULT_TENANT_ID, self._own.user_of(token))
+        try:
+            keys = keys_of_issuer(issuer.public_key)
+        except InvalidPublicKey:
+            raise InvalidToken("The keys registered for the token's issuer cannot be used.") from None
+        return Bearer(issuer.tenant_id, Signer(keys, named, self._own.audience).user_of(token))
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Who signs tokens: the keys by algorithm, and what `iss` and `aud` must say, None: whatever they like."""
+
+    keys: Keys
+    issuer: str | None
+    audience: str | None
+
+    def user_of(self, token: str) -> str | None:
+        """Return the user that a valid token names, None if it is for anonymous browsers. Raises InvalidToken."""
         claims = self._verified_claims(token)
         if claims.get("token_type", "access") != "access":
             raise InvalidToken("This is not an access token. Send the access token, not the refresh token.")
@@ -68,9 +100,9 @@ class TokenVerifier:
         algorithm = self._algorithm_of(token)
         options = {
             "require_exp": True,
-            "require_iss": self._issuer is not None,
-            "require_aud": self._audience is not None,
-            "verify_aud": self._audience is not None,
+            "require_iss": self.issuer is not None,
+            "require_aud": self.audience is not None,
+            "verify_aud": self.audience is not None,
             "verify_sub": False,  # simplejwt has written integers there
             "verify_jti": False,
             "verify_at_hash": False,
@@ -78,11 +110,11 @@ class TokenVerifier:
         try:
             return jwt.decode(
                 token,
-                self._keys[algorithm],  # type: ignore[arg-type]  # the stubs forget iterables of keys
+                self.keys[algorithm],  # type: ignore[arg-type]  # the stubs forget iterables of keys
                 algorithms=[algorithm],
                 options=options,
-                issuer=self._issuer,
-                audience=self._audience,
+                issuer=self.issuer,
+                audience=self.audience,
             )
         except ExpiredSignatureError as error:
             raise TokenExpired("The token has expired. Get a new one and try again.") from error
@@ -97,66 +129,46 @@ class TokenVerifier:
             raise InvalidToken("The token was refused: a claim has a value of the wrong type.") from error
 
     def _algorithm_of(self, token: str) -> str:
-        """Return the pinned algorithm that the token's header names. Raises InvalidToken."""
-        if len(token) > MAX_TOKEN_LENGTH:
-            raise InvalidToken(f"The token is longer than {MAX_TOKEN_LENGTH} characters.")
-        segments = token.split(".")
-        if len(segments) == 5:
-            raise InvalidToken("The token is encrypted (JWE). Only signed tokens are accepted.")
-        if len(segments) != 3 or not token.isascii():
-            raise InvalidToken("The token is not a JWT: it must have three parts, separated by dots.")
+        """Return the algorithm that the token's header names, if it is one of the signer's. Raises InvalidToken."""
         try:
-            header = json.loads(base64url_decode(segments[0].encode("ascii")))
+            header = _json_of(_segments_of(token)[0])
         except (ValueError, RecursionError) as error:
             raise InvalidToken("The token is not a JWT: its header cannot be read.") from error
         if not isinstance(header, dict) or "crit" in header:
             raise InvalidToken("The token's header demands something that is not supported.")
         algorithm = header.get("alg")
-        if not isinstance(algorithm, str) or algorithm not in self._keys:
-            raise InvalidToken(f"The token's algorithm is not accepted. Sign with {', '.join(self._keys)}.")
+        if not isinstance(algorithm, str) or algorithm not in self.keys:
+            raise InvalidToken(f"The token's algorithm is not accepted. Sign with {', '.join(self.keys)}.")
         return algorithm
 
 
-def _keys_for(algorithm: str, settings: Settings) -> tuple[Key, ...]:
-    """Return the keys of one algorithm: never a public key for HMAC, never a secret for RSA.
+def _issuer_named_by(token: str) -> str | None:
+    """Return what the token says in `iss`, if that is a text. Nothing is verified. Raises InvalidToken.
 
-    Raises SettingsError.
+    Of two such members the last one counts, as in python-jose (RFC 7519 section 4).
     """
-    if algorithm in ALGORITHMS.HMAC:
-        return _secret_keys(algorithm, settings)
-    if algorithm in KEY_KINDS:
-        return (_public_key(algorithm, settings.jwt_public_key),)
-    raise SettingsError(f"JWT_ALGORITHMS: {algorithm} is not HS, RS or ES with 256, 384 or 512.")
-
-
-def _secret_keys(algorithm: str, settings: Settings) -> tuple[Key, ...]:
-    secrets = [secret for secret in (settings.jwt_secret_key, settings.jwt_secret_key_previous) if secret]
-    if not secrets:
-        raise SettingsError(f"JWT_ALGORITHMS lists {algorithm}, which needs JWT_SECRET_KEY.")
     try:
-        return tuple(jwk.construct(secret.get_secret_value(), algorithm) for secret in secrets)
-    except JOSEError:
-        raise SettingsError(
-            "JWT_SECRET_KEY is a public key. Set JWT_PUBLIC_KEY, and JWT_ALGORITHMS to RS256 or ES256."
-        ) from None
+        claims = _json_of(_segments_of(token)[1])
+    except (ValueError, RecursionError):
+        return None
+    issuer = claims.get("iss") if isinstance(claims, dict) else None
+    return issuer if isinstance(issuer, str) else None
 
 
-def _public_key(algorithm: str, pem: str | None) -> Key:
-    if not pem:
-        raise SettingsError(f"JWT_ALGORITHMS lists {algorithm}, which needs JWT_PUBLIC_KEY (PEM).")
-    pem = pem.replace("\\n", "\n")  # in one line, as some ways of setting a variable need it
-    try:
-        public_key = load_pem_public_key(pem.encode())
-    except (ValueError, UnsupportedAlgorithm):
-        raise SettingsError("JWT_PUBLIC_KEY is not a public key in PEM.") from None
-    kind = "RSA" if isinstance(public_key, rsa.RSAPublicKey) else ""
-    if isinstance(public_key, ec.EllipticCurvePublicKey):
-        kind = public_key.curve.name
-    if kind != KEY_KINDS[algorithm]:
-        raise SettingsError(
-            f"JWT_PUBLIC_KEY is no key for {algorithm} (JWT_ALGORITHMS): that needs {KEY_KINDS[algorithm]}."
-        )
-    return jwk.construct(pem, algorithm)
+def _segments_of(token: str) -> list[str]:
+    """Return the three parts of a token that looks like a signed one. Raises InvalidToken."""
+    if len(token) > MAX_TOKEN_LENGTH:
+        raise InvalidToken(f"The token is longer than {MAX_TOKEN_LENGTH} characters.")
+    segments = token.split(".")
+    if len(segments) == 5:
+        raise InvalidToken("The token is encrypted (JWE). Only signed tokens are accepted.")
+    if len(segments) != 3 or not token.isascii():
+        raise InvalidToken("The token is not a JWT: it must have three parts, separated by dots.")
+    return segments
+
+
+def _json_of(segment: str) -> Any:
+    return json.loads(base64url_decode(segment.encode("ascii")).decode("utf-8"))
 
 
 def _checked_user_id(user: object) -> str:

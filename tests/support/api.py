@@ -42,6 +42,7 @@ OVERRIDES: Mapping[str, str] = {
     "RATE_LIMIT_SUBSCRIPTION": "100000/hour",
     "RATE_LIMIT_NOTIFICATION": "100000/hour",
     "RATE_LIMIT_ANALYTICS": "100000/hour",
+    "RATE_LIMIT_FAILED_LOGIN": "100000/hour",
 }
 SERVICE_HEADERS: Mapping[str, str] = {"X-API-Key": API_KEY}
 
