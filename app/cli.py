@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from app import simulator
 from app.cli_drain import drain
+from app.cli_keys import keys
 from app.cli_ledger import ledger
 from app.cli_send import broadcast, send
 from app.db.embedded import EmbeddedPostgresUnavailable
@@ -33,6 +34,7 @@ cli = typer.Typer(
 )
 for each in (send, broadcast, drain, ledger):
     cli.command()(each)
+cli.add_typer(keys, name="keys")
 
 
 @cli.command()

@@ -38,7 +38,7 @@ class Keyring:
         missing = [key_id for key_id in key_ids if key_id not in self._opened]
         if missing:
             for row in session.scalars(select(VapidKey).where(VapidKey.id.in_(missing))):
-                self._opened[row.id] = self._open(row)
+                self._opened[row.id] = self.open(row)
         return {key_id: self._opened[key_id] for key_id in key_ids}
 
     def add(self, session: Session, tenant_id: UUID, pair: push_keys.VapidKey) -> VapidKey:
@@ -102,10 +102,15 @@ class Keyring:
                     f" `python -m app.cli keys retire {short(row)} --force` gives up the old one."
                 )
 
+    def open(self, row: VapidKey) -> push_keys.VapidKey:
+        """Return a stored key pair. Raises CannotUnseal."""
+        private = self._seal.open(row.private_key_sealed, context=row.id.bytes)
+        return push_keys.VapidKey.load(private.decode("ascii"), row.public_key)
+
     def opens(self, row: VapidKey) -> bool:
         """Tell whether a stored key pair was sealed under this SECRET_KEY."""
         try:
-            self._open(row)
+            self.open(row)
         except CannotUnseal:
             return False
         return True
@@ -130,10 +135,6 @@ class Keyring:
 
     def _lay_in(self, row: VapidKey, pair: push_keys.VapidKey) -> None:
         row.private_key_sealed = self._seal.seal(pair.export_private().encode("ascii"), context=row.id.bytes)
-
-    def _open(self, row: VapidKey) -> push_keys.VapidKey:
-        private = self._seal.open(row.private_key_sealed, context=row.id.bytes)
-        return push_keys.VapidKey.load(private.decode("ascii"), row.public_key)
 
 
 def lock_keyring(session: Session) -> None:

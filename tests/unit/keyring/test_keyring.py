@@ -1,10 +1,12 @@
 import pytest
 
 from app.db.session import transaction
+from app.keyring import retiring
 from app.keyring.sealing import CannotUnseal, Seal
 from app.keyring.service import Keyring, NoActiveKey, active_key, key_by_public
 from app.models import DEFAULT_TENANT_ID
 from app.push.keys import VapidKey
+from tests.support.keyring import add_subscriptions
 
 
 def test_what_is_sealed_opens_again_in_its_place():
@@ -102,3 +104,108 @@ def test_going_back_to_a_pair_stored_under_another_secret_key_makes_it_usable(se
 def test_without_a_key_there_is_a_clear_refusal(sessions):
     with transaction(sessions) as session, pytest.raises(NoActiveKey):
         active_key(session, DEFAULT_TENANT_ID)
+
+
+def start(sessions, pair, *, secret="secret"):
+    """Let a process start with this pair in its variables, and return the active key."""
+    with transaction(sessions) as session:
+        return Keyring(secret).synchronise(session, pair)
+
+
+def rotate(sessions, *, secret="secret", **how):
+    with transaction(sessions) as session:
+        return Keyring(secret).rotate(session, DEFAULT_TENANT_ID, **how)
+
+
+def test_a_restart_with_the_same_variables_undoes_no_rotation(sessions):
+    pair = VapidKey.generate()
+    old = start(sessions, pair)
+    new = rotate(sessions)
+
+    after_restart = start(sessions, pair)
+
+    assert after_restart.public_key == new.public_key != pair.public
+    with transaction(sessions) as session:
+        assert len(Keyring("secret").key_pairs(session, [old.id, new.id])) == 2
+
+
+@pytest.mark.parametrize("is_back_to_the_first", [True, False])
+def test_variables_that_change_after_a_rotation_make_their_pair_active(sessions, is_back_to_the_first):
+    first, second = VapidKey.generate(), VapidKey.generate()
+    start(sessions, first)
+    start(sessions, second)
+    rotate(sessions)
+    changed = first if is_back_to_the_first else VapidKey.generate()
+
+    active = start(sessions, changed)
+    rotated = rotate(sessions)
+
+    assert active.public_key == changed.public
+    assert start(sessions, changed).id == rotated.id, "it is the same as at the last start"
+
+
+def test_what_an_earlier_version_stored_is_only_marked(sessions):
+    pair = VapidKey.generate()
+    with transaction(sessions) as session:
+        key_id = Keyring("secret").add(session, DEFAULT_TENANT_ID, pair).id
+
+    active = start(sessions, pair)
+    rotate(sessions)
+    start(sessions, pair)
+
+    with transaction(sessions) as session:
+        [stored] = [key_by_public(session, DEFAULT_TENANT_ID, pair.public)]
+    assert (active.id, stored.id) == (key_id, key_id)
+    assert (stored.is_configured, stored.is_active) == (True, False)
+
+
+@pytest.mark.parametrize("was_configured_last", [True, False])
+def test_a_retired_pair_in_the_variables_stays_retired(sessions, was_configured_last, capsys):
+    pair = VapidKey.generate()
+    old = start(sessions, pair)
+    new = rotate(sessions) if was_configured_last else start(sessions, VapidKey.generate())
+    with transaction(sessions) as session:
+        assert retiring.retire(session, old.id).total == 0
+
+    active = start(sessions, pair)
+
+    with transaction(sessions) as session:
+        stored = key_by_public(session, DEFAULT_TENANT_ID, pair.public)
+    assert active.id == new.id
+    assert stored.retired_at is not None
+    assert f"keys restore {pair.public[:8]}" in capsys.readouterr().out
+
+
+def test_the_configured_pair_is_sealed_anew_also_when_another_is_active(sessions):
+    pair = VapidKey.generate()
+    old = start(sessions, pair)
+    new = rotate(sessions, secret="another", whatever_opens=True)
+
+    active = start(sessions, pair, secret="another")
+
+    assert active.id == new.id
+    with transaction(sessions) as session:
+        assert Keyring("another").key_pairs(session, [old.id]) == {old.id: pair}
+
+
+def test_a_key_that_somebody_needs_and_that_does_not_open_stops_the_start(sessions):
+    first, second = VapidKey.generate(), VapidKey.generate()
+    old = start(sessions, first)
+    start(sessions, second)
+    with transaction(sessions) as session:
+        add_subscriptions(session, old.id)
+
+    with pytest.raises(CannotUnseal, match=first.public[:8]) as refused:
+        start(sessions, second, secret="another")
+
+    assert "keys rotate --force" in str(refused.value)
+    assert start(sessions, second).public_key == second.public, "nothing was sealed anew"
+
+
+def test_a_key_that_the_service_could_not_open_is_not_made(sessions):
+    before = start(sessions, None)
+
+    with pytest.raises(CannotUnseal):
+        rotate(sessions, secret="another")
+
+    assert start(sessions, None).id == before.id
