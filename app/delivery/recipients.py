@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.delivery import ledger
 from app.delivery.partitions import month_of
 from app.models import DeliveryStatus
+from app.push.outcome import Outcome
 
 # By the month, not the moment: see ledger.py on statistics. It leaves only the index on batch_id to go by.
 _PENDING = text(
@@ -68,6 +69,9 @@ class Recipient(NamedTuple):
     seconds_left: float
     is_established: bool = False
     refused_at: datetime | None = None
+
+
+Answered = tuple[Recipient, Outcome]
 
 
 def recipients_of(

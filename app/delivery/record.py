@@ -3,22 +3,21 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from itertools import chain
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import func, insert, text, update
+from sqlalchemy import func, text, update
 from sqlalchemy.orm import Session
 
 from app.db.arrays import plain_array
 from app.db.session import database_now
-from app.delivery import ledger
+from app.delivery import ledger, other_key
 from app.delivery.claim import Work
-from app.delivery.recipients import Recipient
+from app.delivery.later import later_batch
+from app.delivery.other_key import OtherKeys
+from app.delivery.recipients import Answered, Recipient
 from app.delivery.retry import delay_before_retry
-from app.ids import new_id
-from app.models import BatchState, DeliveryBatch, DeliveryStatus, Subscription
+from app.models import DeliveryStatus, Subscription
 from app.push.outcome import Outcome, Reason, Verdict
 
 STATUS_OF_VERDICT = {
@@ -32,8 +31,6 @@ STATUS_OF_VERDICT = {
 }
 
 CLOCK_TOLERANCE_SECONDS = 5.0
-
-Answered = tuple[Recipient, Outcome]
 
 # Looked up for every delivery, a member of an enumeration costs ten times as much.
 _SENT, _ACCEPTED = DeliveryStatus.SENT, Verdict.ACCEPTED
@@ -101,6 +98,11 @@ def write(
             )
             for recipient, outcome in judged
         ]
+    other_keys = other_key.find(session, work, judged)
+    if other_keys.tried:
+        judged = [pair for pair in judged if pair[0].subscription_id not in other_keys.tried]
+        others = [pair for pair in others if pair[0].subscription_id not in other_keys.tried]
+    entries += other_key.plan(session, work, other_keys)
     entries += [_final_entry(recipient, outcome) for recipient, outcome in judged if not _is_retry(outcome)]
     entries += _retry_entries(session, work, [pair for pair in judged if _is_retry(pair[1])])
     counts = ledger.write(
@@ -110,7 +112,7 @@ def write(
         # The lease was lost meanwhile, and others have settled some of these: perhaps nobody is left to try again.
         later = {str(entry.batch_id) for entry in entries if entry.batch_id is not None}
         session.execute(_DROP_EMPTY, {"batch_ids": plain_array(later)})
-    _mark_subscriptions(session, work, [recipient.subscription_id for recipient, _ in accepted], others)
+    _mark_subscriptions(session, work, [who.subscription_id for who, _ in accepted], others, other_keys)
     return BatchReport(counts)
 
 
@@ -158,7 +160,7 @@ def _retry_entries(session: Session, work: Work, answered: Sequence[Answered]) -
         not_before = now + delay_before_retry(work.attempt, wait)
         seconds_until = (not_before - work.claimed_at).total_seconds()
         in_time = sum(seconds_until < recipient.seconds_left for recipient, _ in members)
-        batch_id = _later_batch(session, work, in_time, not_before) if in_time else None
+        batch_id = later_batch(session, work, in_time, not_before) if in_time else None
         for recipient, outcome in members:
             is_in_time = seconds_until < recipient.seconds_left
             entries.append(
@@ -175,28 +177,10 @@ def _retry_entries(session: Session, work: Work, answered: Sequence[Answered]) -
     return entries
 
 
-def _later_batch(session: Session, work: Work, size: int, not_before: datetime) -> UUID:
-    batch_id = new_id()
-    session.execute(
-        insert(DeliveryBatch).values(
-            id=batch_id,
-            tenant_id=work.notification.tenant_id,
-            notification_id=work.notification.id,
-            planned_at=work.planned_at,
-            endpoint_host=work.lane.endpoint_host,
-            vapid_key_id=work.lane.vapid_key_id,
-            size=size,
-            attempt=work.attempt + 1,
-            position=work.position,
-            state=BatchState.READY,
-            not_before=not_before,
-        )
-    )
-    return batch_id
-
-
-def _mark_subscriptions(session: Session, work: Work, accepted: Sequence[str], others: Sequence[Answered]) -> None:
-    """Say on each subscription how it went.
+def _mark_subscriptions(
+    session: Session, work: Work, accepted: Sequence[str], others: Sequence[Answered], other_keys: OtherKeys
+) -> None:
+    """Say on each subscription how it went; who is tried with another key is only given that.
 
     A bad mark is for the subscription as it was when the batch was claimed: who subscribed again since
     (`updated_at`) is not touched by an answer to the old one.
@@ -205,10 +189,12 @@ def _mark_subscriptions(session: Session, work: Work, accepted: Sequence[str], o
     for recipient, outcome in others:
         by_verdict[outcome.verdict].append(recipient.subscription_id)
     by_verdict.pop(Verdict.EXPIRED, None)  # it was not posted: that says nothing about the subscription
-    if len(by_verdict) + bool(accepted) > 1:
+    if len(by_verdict) + bool(accepted) > 1 or other_keys.moved:
         # Batches of several notifications reach the same people at once. Marked verdict by verdict, they would
         # wait for each other in a circle; one statement alone goes by the key (see ledger.write).
-        session.execute(_LOCK_IN_KEY_ORDER, {"ids": plain_array(chain(accepted, *by_verdict.values()))})
+        session.execute(
+            _LOCK_IN_KEY_ORDER, {"ids": plain_array(chain(accepted, other_keys.moved, *by_verdict.values()))}
+        )
     if accepted:
         session.execute(_MARK_ACCEPTED, {"ids": plain_array(accepted)})
     for verdict, ids in by_verdict.items():
@@ -222,3 +208,4 @@ def _mark_subscriptions(session: Session, work: Work, accepted: Sequence[str], o
                 **_MARKS.get(verdict, {}),
             )
         )
+    other_key.move(session, work, other_keys)

@@ -18,8 +18,8 @@ from app.delivery.lease import Lease, lease_batch
 from app.delivery.messages import key_pairs_of, messages_of
 from app.delivery.pace import REFUSED_PAUSE_SECONDS
 from app.delivery.payload import PublicUrls
-from app.delivery.recipients import Recipient
-from app.delivery.record import Answered, BatchReport
+from app.delivery.recipients import Answered, Recipient
+from app.delivery.record import BatchReport
 from app.delivery.traffic import Traffic
 from app.delivery.watch import LaneWatch
 from app.errors import Unavailable

@@ -10,8 +10,7 @@ from sqlalchemy.orm import Session
 from app.delivery import refusals, service_states
 from app.delivery.claim import Work
 from app.delivery.pace import Condition, Pause, Tally, decide, is_throttled
-from app.delivery.recipients import Recipient
-from app.delivery.record import Answered
+from app.delivery.recipients import Answered, Recipient
 from app.delivery.refusals import Count
 from app.delivery.traffic import Traffic
 from app.observability import metrics
