@@ -213,9 +213,10 @@ def _checked(endpoint: str, url: SplitResult, host: str, port: int, service: Pus
     slash = "" if target.startswith("/") else "/"
     path, query = _unescaped(url.path), _unescaped(url.query)
     # Those who send tidy such a path up, each in their way: what is stored would not be what is posted to.
-    if path.startswith("//") or not {".", ".."}.isdisjoint(path.split("/")):
+    if path.startswith("//") or not {".", ".."}.isdisjoint(path.split("/")) or not {"[", "]"}.isdisjoint(target):
         raise EndpointNotAllowed(
-            f"The endpoint on {_shown(host)} has dots or two slashes for a path. Send it as the browser gave it."
+            f"The endpoint on {_shown(host)} has dots, brackets or two slashes where a path has none. "
+            "Send it as the browser gave it."
         )
     identity = f"{origin}{path or '/'}{'?' if query else ''}{query}"
     return CheckedEndpoint(f"{origin}{slash}{target}", identity, origin, host, port, service)

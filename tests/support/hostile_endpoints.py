@@ -88,6 +88,7 @@ HOSTILE_ENDPOINTS: dict[str, tuple[str, ...]] = {
     "a path": (
         *("https://fcm.googleapis.com//evil.example/x", "https://fcm.googleapis.com/fcm/../../x"),
         *("https://fcm.googleapis.com/%2e%2e/x", "https://fcm.googleapis.com/fcm/send/x#fragment"),
+        *("https://fcm.googleapis.com/x[1]", "https://fcm.googleapis.com/x?[1]"),
         *("https://fcm.googleapis.com/%zz", "https://fcm.googleapis.com/" + "x" * 2048),
     ),
 }
