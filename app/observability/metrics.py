@@ -5,11 +5,12 @@ gauge's multiprocess mode says what becomes of the values of several processes: 
 and `mostrecent` takes the last one set, because all of them speak of the same database.
 """
 
+import math
 import struct
 import sys
 from bisect import bisect_left
 from collections import Counter as Counts
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from app import __version__
@@ -19,9 +20,13 @@ from app.observability import processes
 # Only now: prometheus_client looks for the directory once, when it is imported.
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.push.endpoint import EndpointNotAllowed, EndpointPolicy, PushServiceKind
+
+# A label set cannot be taken out of files that processes share: one of this value is not shown.
+NOT_SHOWN = math.nan
 
 _RENDER_TRIES = 3
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -48,7 +53,8 @@ deliveries_in_flight = Gauge(
 )
 service_pauses = Counter(
     "push_service_pauses_total",
-    "Pauses of a push service: it was throttled (asked for less) or troubled (did not answer, or not well).",
+    "Pauses of a push service: it was throttled (asked for less), troubled (did not answer, or not well) or refused"
+    " our credentials.",
     ["service", "reason"],
 )
 
@@ -86,6 +92,13 @@ active_subscriptions = Gauge(
     "Subscriptions that are enabled, not gone and not deleted.",
     multiprocess_mode="mostrecent",
 )
+vapid_key_subscriptions = Gauge(
+    "push_vapid_key_subscriptions",
+    "Active subscriptions that depend on a VAPID key, by the first characters of its public part. Browsers subscribe"
+    " with the active one; one that is signing does so for those who did; with a retired one nothing is signed.",
+    ["key", "state"],
+    multiprocess_mode="mostrecent",
+)
 pending_deliveries = Gauge(
     "push_pending_deliveries",
     "Deliveries planned and without a final outcome, by the size of their open batches.",
@@ -106,6 +119,18 @@ services_paused = Gauge(
     "push_services_paused",
     "Lanes (a tenant, a push service's host and a VAPID key) that wait until their push service is well again.",
     ["service", "reason"],
+    multiprocess_mode="mostrecent",
+)
+open_quarantines = Gauge(
+    "push_open_quarantines",
+    "Suspected mass losses that wait for an operator: too many subscriptions were called gone at once.",
+    ["service"],
+    multiprocess_mode="mostrecent",
+)
+quarantined_subscriptions = Gauge(
+    "push_quarantined_subscriptions",
+    "Subscriptions held in open quarantines: not sent to, and not purged.",
+    ["service"],
     multiprocess_mode="mostrecent",
 )
 draining = Gauge(
@@ -161,6 +186,14 @@ def render() -> tuple[bytes, str]:
 
 def _render() -> bytes:
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(processes.DIRECTORY))  # type: ignore[no-untyped-call]
+    _OfAllProcesses(registry, path=str(processes.DIRECTORY))  # type: ignore[no-untyped-call]
     with processes.nobody_sweeping():
         return generate_latest(registry)
+
+
+class _OfAllProcesses(MultiProcessCollector):
+    def collect(self) -> Iterable[Metric]:
+        found: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
+        for metric in found:
+            metric.samples = [sample for sample in metric.samples if not math.isnan(sample.value)]
+        return found

@@ -5,13 +5,15 @@ from collections import Counter
 from datetime import timedelta
 from itertools import product
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, or_, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.db.session import SessionFactory, transaction
 from app.delivery import drain
 from app.delivery.pace import PauseReason
+from app.keyring.dependents import KeyState, active_subscriptions_by_key
+from app.keyring.service import SHORT_CHARACTERS
 from app.models import BatchState, DeliveryBatch, Notification, NotificationState, ServiceState, Subscription
 from app.models.subscription import IS_ACTIVE
 from app.observability import metrics
@@ -76,7 +78,9 @@ class DatabaseGauges:
         try:
             with transaction(sessions) as session:
                 session.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
-                metrics.active_subscriptions.set(count_active_subscriptions(session))
+                total = count_active_subscriptions(session)
+                metrics.active_subscriptions.set(total)
+                _count_by_key(session, total)
         finally:
             finished = time.monotonic()
             self._count_again_at = finished + (finished - started) / COUNTING_SHARE
@@ -85,6 +89,20 @@ class DatabaseGauges:
 def count_active_subscriptions(session: Session) -> int:
     """Return how many there are, all tenants together."""
     return session.scalars(ACTIVE_SUBSCRIPTIONS).one()
+
+
+def _count_by_key(session: Session, total: int) -> None:
+    """Show each key in the state it is in, and not in those it was in; a retired one only while somebody has it."""
+    shown: Counter[tuple[str, KeyState]] = Counter()
+    keys = set()
+    for public_key, state, count in active_subscriptions_by_key(session, of_all=total):
+        key = public_key[:SHORT_CHARACTERS]
+        keys.add(key)
+        if count or state is not KeyState.RETIRED:
+            shown[key, state] += count
+    for key, state in product(keys, KeyState):
+        value = shown.get((key, state), metrics.NOT_SHOWN)
+        metrics.vapid_key_subscriptions.labels(key=key, state=state.value).set(value)
 
 
 def pending_deliveries(session: Session) -> tuple[int, timedelta]:
@@ -112,9 +130,14 @@ def _count_notifications(session: Session) -> None:
 
 
 def _count_pauses(session: Session) -> None:
-    """There is a row for each lane that ever had to wait: few, so they are simply read."""
+    """There is a row for each lane that ever had to wait: few, so they are simply read.
+
+    One that refuses our credentials waits until it accepts something, also while it is asked.
+    """
     found = session.execute(
-        select(ServiceState.endpoint_host, ServiceState.reason).where(ServiceState.paused_until > func.now())
+        select(ServiceState.endpoint_host, ServiceState.reason).where(
+            or_(ServiceState.paused_until > func.now(), ServiceState.reason == PauseReason.REFUSED)
+        )
     )
     paused = Counter((metrics.service_label(host), reason) for host, reason in found)
     for service, reason in product(PushServiceKind, PauseReason):

@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg2
 import pytest
 from alembic import command
-from sqlalchemy import func, insert, text
+from sqlalchemy import func, insert, text, update
 from sqlalchemy.dialects.postgresql import dialect
 from sqlalchemy.exc import OperationalError
 
@@ -18,6 +18,8 @@ from app.delivery import service_states
 from app.delivery.lanes import Lane
 from app.delivery.pace import Pause, PauseReason
 from app.ids import new_id
+from app.keyring import retiring
+from app.keyring.service import Keyring
 from app.models import (
     DEFAULT_TENANT_ID,
     BatchState,
@@ -201,6 +203,46 @@ def test_paused_push_services_are_counted_by_reason_until_their_time_is_over(
     assert paused.value("push_services_paused", service="wns", reason="troubled") == 1
     assert paused.value("push_services_paused", service="fcm", reason="throttled") == 0
     assert scraped().value("push_services_paused", service="apple", reason="throttled") == 0
+
+
+def test_dependents_are_counted_by_key_in_the_state_it_is_in(
+    sessions: SessionFactory,
+) -> None:
+    def shown() -> dict[str, float]:
+        job = DatabaseGauges()
+        job.refresh(sessions)
+        samples = scraped()
+        return {
+            f"{name} {state}": value
+            for name, key in (("old", old), ("new", new))
+            for state in ("active", "signing", "retired")
+            if (value := samples.value("push_vapid_key_subscriptions", key=key.public_key[:8], state=state))
+            is not None
+        }
+
+    keyring = Keyring("secret")
+    with transaction(sessions) as session:
+        old = new = keyring.synchronise(session, None)
+    subscribe(sessions, old.id)
+    subscribe(sessions, old.id)
+    first = shown()
+    with transaction(sessions) as session:
+        new = keyring.rotate(session, DEFAULT_TENANT_ID)
+    subscribe(sessions, new.id)
+    rotated = shown()
+    with transaction(sessions) as session:
+        retiring.retire(session, old.id, lose_at_most=2)
+    retired = shown()
+    with transaction(sessions) as session:
+        session.execute(
+            update(Subscription).where(Subscription.vapid_key_id == old.id).values(deleted_at=func.now())
+        )
+    unused = shown()
+
+    assert first["old active"] == 2
+    assert rotated == {"old signing": 2, "new active": 1}
+    assert retired == {"old retired": 2, "new active": 1}
+    assert unused == {"new active": 1}
 
 
 def test_counts_are_answered_from_indexes(database_url: str, sessions: SessionFactory, vapid_key_id: UUID) -> None:

@@ -11,6 +11,7 @@ APP = Path(metrics.__file__).parents[1]
 MAY_IMPORT_PROMETHEUS = {"observability/metrics.py", "observability/processes.py", "observability/value_files.py"}
 COUNTS_OF_THINGS = {
     "push_active_subscriptions",
+    "push_vapid_key_subscriptions",
     "push_pending_deliveries",
     "push_unfinished_notifications",
     "push_http_requests_in_flight",
@@ -18,6 +19,8 @@ COUNTS_OF_THINGS = {
     "push_worker_processes",
     "push_event_listeners",
     "push_services_paused",
+    "push_open_quarantines",
+    "push_quarantined_subscriptions",
 }
 FLAGS = {"push_database_up", "push_build_info", "push_draining"}
 
