@@ -94,8 +94,8 @@ active_subscriptions = Gauge(
 )
 vapid_key_subscriptions = Gauge(
     "push_vapid_key_subscriptions",
-    "Active subscriptions that depend on a VAPID key, by the first characters of its public part. Browsers subscribe"
-    " with the active one; one that is signing does so for those who did; with a retired one nothing is signed.",
+    "Active subscriptions by VAPID key (the start of its public part). Browsers subscribe with the active one; one"
+    " that is signing does so for those who subscribed before; with a retired one nothing is signed.",
     ["key", "state"],
     multiprocess_mode="mostrecent",
 )
