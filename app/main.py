@@ -26,7 +26,9 @@ from app.observability.sentry import configure_sentry
 from app.observability.sentry_requests import request_integrations
 from app.runtime import Runtime
 from app.settings import Settings, SettingsError, get_settings
+from app.subscriptions.replacing_router import router as replacing_router
 from app.subscriptions.router import router as subscriptions_router
+from app.users.router import router as users_router
 from app.web import auth, openapi, problems
 from app.web.docs import documentation
 from app.web.limiter import RateLimits, create_limiter
@@ -37,7 +39,7 @@ from app.workers.opening import endpoint_policy_of
 CANNOT_BOOT = 3  # at this exit code gunicorn stops; at any other it starts the same worker again, for ever
 EXPECTED_FAULTS = (SettingsError, EmbeddedPostgresUnavailable, DomainError)  # their message says all
 ROUTERS = (
-    *(subscriptions_router, notifications_router, events_router),
+    *(subscriptions_router, replacing_router, notifications_router, events_router, users_router),
     *(analytics_router, health_router, keyring_router),
 )
 

@@ -131,13 +131,17 @@ def store(
 
 
 def remember(session: Session, key: Key, notification_id: UUID, answer: Answer) -> None:
-    """Store the answer of the request that stored the key."""
+    """Store the answer of the request that stored the key, if that is still waited for.
+
+    Somebody in it may have been erased meanwhile: then the key is answered from the ledger.
+    """
     session.execute(
         update(IdempotencyKey)
         .where(
             IdempotencyKey.tenant_id == key.tenant_id,
             IdempotencyKey.key == key.text,
             IdempotencyKey.notification_id == notification_id,
+            IdempotencyKey.locked_until.is_not(None),
         )
         .values(response_status=answer.status_code, response_body=answer.body, locked_until=None)
     )

@@ -5,6 +5,7 @@ The OpenAPI document shows each path in the form it was declared in.
 
 from collections.abc import Callable, Sequence, Set
 from typing import Any
+from urllib.parse import unquote
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -29,11 +30,25 @@ class SlashAgnosticRoute(APIRoute):
         return match, child_scope
 
 
+class EncodedRoute(SlashAgnosticRoute):
+    """One that reads the path as it came: an encoded slash belongs to the parameter, and divides nothing."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        raw_path: bytes | None = scope.get("raw_path")
+        if raw_path is None:
+            return super().matches(scope)
+        match, child_scope = super().matches({**scope, "path": raw_path.decode("latin-1")})
+        if match is not Match.NONE:
+            decoded = {name: unquote(value) for name, value in child_scope["path_params"].items()}
+            child_scope = {**child_scope, "path_params": decoded}
+        return match, child_scope
+
+
 class SlashAgnosticRouter(APIRouter):
     """A router of such routes. In it "/send/" is never taken for an "/{id}/", whatever the method or the order."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(route_class=SlashAgnosticRoute, generate_unique_id_function=_operation_id, **options)
+    def __init__(self, *, route_class: type[SlashAgnosticRoute] = SlashAgnosticRoute, **options: Any) -> None:
+        super().__init__(route_class=route_class, generate_unique_id_function=_operation_id, **options)
         self.spelled_out: set[str] = set()
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
@@ -55,8 +70,9 @@ def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
 
     Starlette's own answer names only those of the first route that matches.
     """
-    path = _path_of(scope)
-    forms = (path, _other_form(path))
+    raw_path: bytes = scope.get("raw_path") or b""
+    paths = (_path_of(scope), raw_path.decode("latin-1"))
+    forms = [form for path in paths for form in (path, _other_form(path))]
     found = [each for each in iter_route_contexts(app.routes) if any(each.path_regex.match(form) for form in forms)]
     if any(not each.param_convertors for each in found):
         found = [each for each in found if not each.param_convertors]

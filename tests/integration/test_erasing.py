@@ -1,0 +1,342 @@
+"""A person is erased: nothing says any more who it was, and the ledger adds up at every moment."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import Session
+
+from app.db.session import SessionFactory, database_now, transaction
+from app.delivery import audit, claim, plan, record
+from app.delivery.claim import Work
+from app.ids import new_id
+from app.models import (
+    DEFAULT_TENANT_ID,
+    DeliveryLog,
+    DeliveryStatus,
+    IdempotencyKey,
+    Notification,
+    NotificationState,
+    Receipt,
+    Skip,
+    Subscription,
+)
+from app.notifications import repository as notifications
+from app.notifications import service as sending
+from app.notifications.schedule import release_due
+from app.notifications.schemas import SendRequest
+from app.notifications.service import Replay, SendOptions, Sent
+from app.push.outcome import Outcome, Reason, Verdict
+from app.users import service
+from app.users.service import Erasure
+from tests.support.delivery import (
+    LIMITS,
+    NOTHING_INLINE,
+    Subscriber,
+    claim_batch,
+    finish_with_a_worker,
+    is_somebody_waiting,
+    received,
+    send,
+)
+from tests.support.waiting import until
+
+PERSON = "alice@example.com"
+ACCEPTED = Outcome(Verdict.ACCEPTED, Reason.ACCEPTED, 201)
+LATER = Outcome(Verdict.RETRY, Reason.PUSH_SERVICE_ERROR, 503, retry_after_seconds=60)
+
+
+def erase(sessions: SessionFactory) -> Erasure:
+    return service.erase(sessions, DEFAULT_TENANT_ID, PERSON)
+
+
+def adds_up(sessions: SessionFactory) -> bool:
+    with audit.snapshot(sessions) as session:
+        return audit.examine(session).adds_up
+
+
+def everything(sessions: SessionFactory) -> str:
+    """Return all that stands in our tables, as text."""
+    with transaction(sessions) as session:
+        tables = session.scalars(
+            text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename LIKE 'push%'")
+        ).all()
+        rows = [session.scalars(text(f'SELECT CAST(t AS text) FROM "{table}" AS t')).all() for table in tables]
+    return "\n".join(row for table in rows for row in table)
+
+
+def traces_of(subscribers: list[Subscriber]) -> list[str]:
+    rows = [subscriber.row for subscriber in subscribers]
+    return [
+        PERSON,
+        *(str(row.id) for row in rows),
+        *(row.endpoint for row in rows),
+        *(row.p256dh for row in rows),
+        *(row.auth for row in rows),
+        *(row.endpoint_hash.hex() for row in rows),
+    ]
+
+
+def send_with_key(pipeline, **fields: Any) -> Sent | Replay:
+    return sending.send(
+        pipeline,
+        SendRequest(title="Hello", body="A message", **fields),
+        tenant_id=DEFAULT_TENANT_ID,
+        default_ttl_seconds=3600,
+        limits=LIMITS,
+        options=SendOptions(idempotency_key="hello"),
+    )
+
+
+def count(sessions: SessionFactory, *conditions: Any) -> int:
+    with transaction(sessions) as session:
+        return session.scalars(select(func.count()).where(*conditions)).one()
+
+
+def test_nothing_anywhere_says_who_it_was(pipeline, sessions, subscribe) -> None:
+    alive, gone, deleted, quarantined = hers = subscribe(4, user_id=PERSON)
+    (other,) = subscribe(user_id="bob")
+    ids = [subscriber.id for subscriber in (*hers, other)]
+    sent = send_with_key(pipeline, user_ids=[PERSON, "bob"], subscription_ids=ids)
+    with transaction(sessions) as session:
+        now = database_now(session)
+        for subscriber, values in (
+            (gone, {"gone_at": now, "enabled": False}),
+            (deleted, {"deleted_at": now}),
+            (quarantined, {"gone_at": now, "quarantined_at": now, "quarantine_id": new_id()}),
+        ):
+            session.execute(update(Subscription).where(Subscription.id == subscriber.id).values(**values))
+        for subscriber in (alive, other):
+            session.add(
+                Receipt(
+                    **{"id": new_id(), "tenant_id": DEFAULT_TENANT_ID, "planned_at": now, "event": "displayed"},
+                    **{"notification_id": sent.notification.id, "subscription_id": subscriber.id},
+                    occurred_at=now,
+                )
+            )
+            session.add(
+                Skip(
+                    **{"tenant_id": DEFAULT_TENANT_ID, "notification_id": sent.notification.id},
+                    **{"subscription_id": subscriber.id, "reason": "quiet"},
+                )
+            )
+    before = everything(sessions)
+    traces = traces_of(hers)
+
+    first, again = erase(sessions), erase(sessions)
+
+    after = everything(sessions)
+    assert all(trace in before for trace in traces)
+    assert [trace for trace in traces if trace in after] == []
+    assert first == Erasure(subscriptions=4, deliveries=4, receipts=1, skips=1, notifications=1)
+    assert again == Erasure()
+    assert all(trace in after for trace in traces_of([other]) if trace != PERSON)
+    assert count(sessions, Receipt.id.is_not(None)) == count(sessions, Skip.reason.is_not(None)) == 1
+    assert adds_up(sessions)
+
+
+def test_what_a_send_was_answered_is_told_again_without_the_erased(pipeline, sessions, subscribe) -> None:
+    (hers,) = subscribe(user_id=PERSON)
+    (his,) = subscribe(user_id="bob")
+    body = {"subscription_ids": [hers.id, his.id]}
+    first = send_with_key(pipeline, **body).answer.body
+
+    erase(sessions)
+    again = send_with_key(pipeline, **body)
+
+    assert isinstance(again, Replay)
+    listed = {delivery["subscription_id"] for delivery in again.answer.body["deliveries"]}
+    assert {str(hers.id), str(his.id)} == {delivery["subscription_id"] for delivery in first["deliveries"]}
+    assert (str(his.id) in listed, str(hers.id) in listed, len(listed)) == (True, False, 2)
+    assert {name: again.answer.body[name] for name in ("targeted", "sent")} == {"targeted": 2, "sent": 2}
+
+
+def test_an_answer_that_comes_after_the_erasure_is_not_stored(pipeline, sessions, subscribe, monkeypatch) -> None:
+    (hers,) = subscribe(user_id=PERSON)
+    remember = sending.idempotency.remember
+
+    def erased_just_before(*arguments: Any) -> None:
+        erase(sessions)
+        remember(*arguments)
+
+    monkeypatch.setattr(sending.idempotency, "remember", erased_just_before)
+
+    sent = send_with_key(pipeline, subscription_ids=[hers.id])
+
+    with transaction(sessions) as session:
+        key = session.scalars(select(IdempotencyKey)).one()
+    assert sent.answer.body["deliveries"][0]["subscription_id"] == str(hers.id)
+    assert (key.response_body, key.locked_until) == (None, None)
+
+
+def test_pending_deliveries_fail_as_erased_and_count_so_at_once(pipeline, sessions, subscribe) -> None:
+    (hers,) = subscribe(user_id=PERSON)
+    (his,) = subscribe(user_id="bob")
+    sent = send(pipeline, limits=NOTHING_INLINE)
+    with transaction(sessions) as session:
+        plan.plan_page(session, sent.notification.id)
+
+    erase(sessions)
+
+    with transaction(sessions) as session:
+        notification = session.get_one(Notification, sent.notification.id)
+        counts = notifications.counts_of(session, [notification])[notification.id]
+        ended = session.scalars(select(DeliveryLog).where(DeliveryLog.reason == "erased")).one()
+    assert counts == {"pending": 1, "failed": 1}
+    assert (ended.status, ended.attempts, ended.sent_at) == (DeliveryStatus.FAILED, 0, None)
+    assert ended.subscription_id != hers.id
+    assert adds_up(sessions)
+    finish_with_a_worker(pipeline)
+    with transaction(sessions) as session:
+        assert session.get_one(Notification, notification.id).state == NotificationState.SENT
+    assert received([hers, his]) == [0, 1]
+    assert adds_up(sessions)
+
+
+@pytest.mark.parametrize("outcome", [ACCEPTED, LATER, Outcome(Verdict.GONE, Reason.GONE, 410)])
+def test_a_worker_that_holds_one_of_them_brings_nothing_back(pipeline, sessions, subscribe, outcome) -> None:
+    (hers,) = subscribe(user_id=PERSON)
+    (his,) = subscribe(user_id="bob")
+    sent = send(pipeline, limits=NOTHING_INLINE)
+    with transaction(sessions) as session:
+        (batch_id,) = plan.plan_page(session, sent.notification.id).batch_ids
+        work = claim_batch(session, batch_id)
+    assert isinstance(work, Work)
+
+    erase(sessions)
+    in_between = adds_up(sessions)
+    with transaction(sessions) as session:
+        record.write(session, work, [(recipient, outcome) for recipient in work.recipients])
+        claim.close(session, work)
+
+    assert in_between
+    assert adds_up(sessions)
+    assert count(sessions, Subscription.id == hers.id) == 0
+    assert count(sessions, DeliveryLog.subscription_id == hers.id) == 0
+    assert count(sessions, DeliveryLog.reason == "erased", DeliveryLog.status == DeliveryStatus.FAILED) == 1
+    assert count(sessions, DeliveryLog.subscription_id == his.id) == 1
+
+
+@pytest.mark.parametrize("names", ["user", "subscription"])
+def test_a_notification_for_nobody_else_is_for_nobody_and_never_for_everybody(
+    pipeline, sessions, subscribe, names: str
+) -> None:
+    (hers,) = subscribe(user_id=PERSON)
+    others = subscribe(2)
+    target = {"user_ids": [PERSON]} if names == "user" else {"subscription_ids": [hers.id]}
+    with transaction(sessions) as session:
+        soon = database_now(session) + timedelta(hours=1)
+    sent = send(pipeline, scheduled_at=soon, **target)
+
+    erase(sessions)
+    with transaction(sessions) as session:
+        session.execute(update(Notification).values(scheduled_at=func.now()))
+        release_due(session)
+    finish_with_a_worker(pipeline)
+
+    with transaction(sessions) as session:
+        notification = session.get_one(Notification, sent.notification.id)
+        targets = (notification.target_user_ids, notification.target_subscription_ids)
+    assert targets == (([], None) if names == "user" else (None, []))
+    assert (notification.state, notification.targeted, notification.is_broadcast) == ("sent", 0, False)
+    assert received([hers, *others]) == [0, 0, 0]
+
+
+def test_what_somebody_is_just_planning_is_waited_for(pipeline, sessions, subscribe) -> None:
+    (hers,) = subscribe(user_id=PERSON)
+    sent = send(pipeline, limits=NOTHING_INLINE)
+    done: list[Erasure] = []
+    erasing = threading.Thread(target=lambda: done.append(erase(sessions)))
+
+    with transaction(sessions) as session:
+        plan.plan_page(session, sent.notification.id)
+        erasing.start()
+        until(lambda: is_somebody_waiting(sessions), "the erasure waits for the planner")
+    erasing.join()
+
+    assert done[0].deliveries == 1
+    assert count(sessions, DeliveryLog.subscription_id == hers.id) == 0
+    assert adds_up(sessions)
+
+
+class Killed(Exception):
+    """The process ends here."""
+
+
+@pytest.fixture
+def killed_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let an erasure end after so many of its transactions."""
+
+    def kill_after(commits: int) -> None:
+        left = [commits]
+
+        @contextmanager
+        def mortal(sessions: SessionFactory) -> Iterator[Session]:
+            if not left[0]:
+                raise Killed
+            left[0] -= 1
+            with transaction(sessions) as session:
+                yield session
+
+        monkeypatch.setattr(service, "transaction", mortal)
+
+    return kill_after
+
+
+def test_one_that_broke_off_anywhere_is_simply_repeated(
+    pipeline, sessions, subscribe, killed_after, monkeypatch
+) -> None:
+    monkeypatch.setattr(service, "MARKED_AT_ONCE", 2)
+    monkeypatch.setattr(service, "ERASED_AT_ONCE", 2)
+    hers = subscribe(3, user_id=PERSON)
+    send(pipeline, user_ids=[PERSON])
+    pending = send(pipeline, limits=NOTHING_INLINE)
+    with transaction(sessions) as session:
+        plan.plan_page(session, pending.notification.id)
+    traces, was_sound, has_ended = traces_of(hers), [], False
+
+    for commits in range(50):
+        killed_after(commits)
+        with suppress(Killed):
+            erase(sessions)
+            has_ended = True
+        was_sound.append(adds_up(sessions))
+        if has_ended:
+            break
+
+    after = everything(sessions)
+    assert len(was_sound) > 5
+    assert all(was_sound)
+    assert [trace for trace in traces if trace in after] == []
+
+
+def test_who_has_very_many_is_erased_in_many_steps(pipeline, sessions, subscribe, monkeypatch) -> None:
+    monkeypatch.setattr(service.erasing, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(service.repository, "NOTIFICATIONS_AT_ONCE", 1)
+    monkeypatch.setattr(service, "ERASED_AT_ONCE", 4)
+    hers = subscribe(10, user_id=PERSON)
+    for _ in range(2):
+        send(pipeline, user_ids=[PERSON])
+    send(pipeline)
+    traces = traces_of(hers)
+
+    done = erase(sessions)
+
+    after = everything(sessions)
+    assert done == Erasure(subscriptions=10, deliveries=30, notifications=2)
+    assert [trace for trace in traces if trace in after] == []
+    assert adds_up(sessions)
+
+
+def test_the_same_user_of_another_tenant_is_somebody_else(pipeline, sessions, subscribe) -> None:
+    (hers,) = subscribe(user_id=PERSON)
+
+    done = service.erase(sessions, UUID(int=7), PERSON)
+
+    assert done == Erasure()
+    assert hers.row.deleted_at is None
