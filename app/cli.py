@@ -13,10 +13,12 @@ from alembic.config import Config
 from sqlalchemy.exc import OperationalError
 
 from app import simulator
+from app.cli_api_keys import api_keys
 from app.cli_drain import drain
 from app.cli_keys import keys
 from app.cli_ledger import ledger
 from app.cli_send import broadcast, send
+from app.cli_tenants import tenants
 from app.db.embedded import EmbeddedPostgresUnavailable
 from app.db.session import database_url_of
 from app.demo import showcase
@@ -35,6 +37,8 @@ cli = typer.Typer(
 for each in (send, broadcast, drain, ledger):
     cli.command()(each)
 cli.add_typer(keys, name="keys")
+cli.add_typer(api_keys, name="api-keys")
+cli.add_typer(tenants, name="tenants")
 
 
 @cli.command()

@@ -10,6 +10,7 @@ from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from app.db.embedded import EmbeddedPostgresUnavailable
 from app.db.session import SessionFactory, create_sessions, database_url_of, engine_of
+from app.errors import DomainError
 from app.settings import Settings, SettingsError, load_settings
 
 REFUSED = 2
@@ -38,6 +39,16 @@ def open_database() -> Iterator[tuple[Settings, SessionFactory]]:
         raise refusal(f"The database cannot be used: {_cause_of(error)}") from None
     finally:
         engine_of(sessions).dispose()
+
+
+@contextmanager
+def working_database() -> Iterator[tuple[Settings, SessionFactory]]:
+    """As `open_database`; what the domain refuses ends the command, too, with the domain's words."""
+    with open_database() as opened:
+        try:
+            yield opened
+        except DomainError as error:
+            raise refusal(error.detail) from None
 
 
 @contextmanager
