@@ -27,6 +27,7 @@ RETRY_AFTER_SECONDS = 5  # what a 503 asks for when nobody knows better
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}}}
 MAX_LISTED_ERRORS = 20
 MAX_POINTER_LENGTH = 200
+MAX_NAME_LENGTH = 64
 
 HTTP_STATUS: dict[type[errors.DomainError], int] = {
     errors.Invalid: 422,
@@ -139,11 +140,17 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 def _describe(item: Mapping[str, Any]) -> dict[str, str]:
     location, *path = item["loc"]
-    pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
+    pointer = "".join(f"/{_named(part)}" for part in path)
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "too_long" and isinstance(item["input"], str):  # pydantic speaks of items
         message = f"must have at most {item['ctx']['max_length']} characters"
     return {"location": str(location), "pointer": pointer[:MAX_POINTER_LENGTH], "message": message}
+
+
+def _named(part: object) -> str:
+    """Return a part of a JSON Pointer. The name of an unknown member is input: a long one may be an endpoint."""
+    name = str(part)
+    return name.replace("~", "~0").replace("/", "~1") if len(name) <= MAX_NAME_LENGTH else "…"
 
 
 def _malformed_json() -> Response:

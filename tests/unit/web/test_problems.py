@@ -163,6 +163,7 @@ def test_a_body_of_another_type_is_a_415_that_names_json(parcels: TestClient) ->
         ({"title": "a", "topics": ["ok", 7]}, "/topics/1"),
         ({"title": "a", "topics": ["t"] * 1000}, "/topics"),
         ({"title": "a", "sender/name~": 1}, "/sender~1name~0"),
+        ({"title": "a", "https://fcm.googleapis.com/fcm/send/" + "x" * 140: 1}, "/…"),
         ({"title": "a", "contents": {"k": ["\x00"]}}, "/contents"),
         ([], ""),
         ("text", ""),
