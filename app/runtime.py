@@ -15,6 +15,8 @@ from app.settings import Settings, WorkerMode
 from app.workers.database_gauges import INTERVAL_SECONDS as GAUGES_EVERY_SECONDS
 from app.workers.database_gauges import DatabaseGauges
 from app.workers.embedded import EmbeddedWorkers
+from app.workers.mass_loss import INTERVAL_SECONDS as GUARD_EVERY_SECONDS
+from app.workers.mass_loss import MassLossGuard
 from app.workers.opening import close_pipeline, open_pipeline
 from app.workers.periodic import Periodic
 
@@ -46,6 +48,8 @@ class Runtime:
         gauges = DatabaseGauges()
         self._periodic = Periodic(self.sessions)
         self._periodic.add("database-gauges", gauges, interval_seconds=GAUGES_EVERY_SECONDS, close=gauges.close)
+        guard = MassLossGuard()
+        self._periodic.add("mass-loss-guard", guard, interval_seconds=GUARD_EVERY_SECONDS, close=guard.close)
         self._periodic.add("prepare-database", self._prepare, interval_seconds=PREPARE_EVERY_SECONDS)
         self._periodic.add("idempotency-keys", purge, interval_seconds=PURGE_EVERY_SECONDS)
         self._periodic.start()

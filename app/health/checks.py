@@ -50,6 +50,10 @@ _LONGEST_WAIT = """
       )
 """
 _DRAINING_SINCE = "SELECT to_char(began_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), note FROM push_drain"
+_HELD_AND_REFUSED = """
+    SELECT EXISTS (SELECT FROM push_quarantines WHERE ended_at IS NULL),
+           EXISTS (SELECT FROM push_service_states WHERE reason = 'refused')
+"""
 # Some 300 kB in a temporary file, for a moment. What only reads is answered also when the disk is full.
 _TAKE_ROOM = "SET work_mem = '64kB'; SELECT count(*) FROM generate_series(1, 20000)"
 _STARTED = time.monotonic()
@@ -140,12 +144,13 @@ def _probe_database(connect_options: Mapping[str, Any]) -> Dependencies:
             latency_ms = _milliseconds_since(started)
             with suppress(psycopg2.errors.ConfigurationLimitExceeded):  # temp_file_limit, which is no disk's
                 probe.first_row(_TAKE_ROOM)
+            migrations, unknown = _check_migrations(probe), Dependency(status=Status.UNKNOWN)
+            is_migrated = migrations.status is Status.OK
             return {
                 "database": Dependency(status=Status.OK, latency_ms=latency_ms),
-                "migrations": (migrations := _check_migrations(probe)),
-                "workers": _check_workers(probe)
-                if migrations.status is Status.OK
-                else Dependency(status=Status.UNKNOWN),
+                "migrations": migrations,
+                "workers": _check_workers(probe) if is_migrated else unknown,
+                "audience": _check_audience(probe) if is_migrated else unknown,
             }
     except NoAnswer:
         return _database_is_down(f"No answer within {TIMEOUT_SECONDS:g} s.")
@@ -164,6 +169,7 @@ def _database_is_down(detail: str, *, cause: str | None = None) -> Dependencies:
         "database": Dependency(status=Status.DOWN, detail=detail, cause=cause),
         "migrations": unknown,
         "workers": unknown,
+        "audience": unknown,
     }
 
 
@@ -202,6 +208,18 @@ def _check_workers(probe: PostgresProbe) -> Dependency:
             status=Status.DEGRADED, detail=f"A delivery has been due for {waited_seconds} s: does a worker run?"
         )
     return Dependency(status=Status.OK)
+
+
+def _check_audience(probe: PostgresProbe) -> Dependency:
+    is_held, is_refused = probe.first_row(_HELD_AND_REFUSED) or (False, False)
+    said = []
+    if is_held:
+        said.append("Very many subscriptions were called gone at once. They are held until somebody decides.")
+    if is_refused:
+        said.append("A push service refuses our credentials: are VAPID_SUBJECT and the VAPID keys right?")
+    if not said:
+        return Dependency(status=Status.OK)
+    return Dependency(status=Status.DEGRADED, detail=" ".join([*said, "See `python -m app.cli quarantine list`."]))
 
 
 @lru_cache(maxsize=1)

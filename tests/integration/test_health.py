@@ -74,6 +74,7 @@ def test_a_sound_service_says_so(client: TestClient) -> None:
         "database": "ok",
         "migrations": "ok",
         "workers": "ok",
+        "audience": "ok",
         "redis": "not configured",
     }
     assert 0 < report["dependencies"]["database"]["latency_ms"] < 60_000

@@ -3,7 +3,7 @@ import pytest
 from app.health.checks import is_ready, overall
 from app.health.schemas import Dependency, Overall, Status
 
-FINE = {"database": "ok", "migrations": "ok", "workers": "ok", "redis": "ok"}
+FINE = {"database": "ok", "migrations": "ok", "workers": "ok", "audience": "ok", "redis": "ok"}
 
 
 def parts(**statuses: str) -> dict[str, Dependency]:
@@ -18,6 +18,7 @@ def parts(**statuses: str) -> dict[str, Dependency]:
         ({"redis": "down"}, Overall.DEGRADED),
         ({"workers": "degraded"}, Overall.DEGRADED),
         ({"workers": "unknown"}, Overall.DEGRADED),
+        ({"audience": "degraded"}, Overall.DEGRADED),
         ({"database": "down", "migrations": "unknown"}, Overall.UNHEALTHY),
         ({"migrations": "down"}, Overall.UNHEALTHY),
         ({"migrations": "down", "redis": "down"}, Overall.UNHEALTHY),
