@@ -4,7 +4,7 @@ A push service that errs, or a wrong setting of ours, must not cost an audience.
 they are; a quarantine keeps them from being purged until an operator has decided (quarantine.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -173,7 +173,7 @@ def join(sessions: SessionFactory, quarantine_id: UUID, lane: Lane, *, since: da
     return joined
 
 
-def _join_by_and_by(sessions: SessionFactory, quarantine_id: UUID, lane: Lane, since: datetime) -> Iterator[int]:
+def _join_by_and_by(sessions: SessionFactory, quarantine_id: UUID, lane: Lane, since: datetime) -> Generator[int]:
     values = {**lane._asdict(), "quarantine_id": quarantine_id, "at_once": ROWS_AT_ONCE}
     gone_at, after = since, _NOBODY
     while True:

@@ -171,6 +171,7 @@ def test_one_who_died_in_the_middle_leaves_the_rest_to_the_next(sessions, key_id
     add_subscriptions(sessions, 50, key_id, gone_ago="1 hour")
     [loss] = read(sessions)
     quarantine_id = guard._open(sessions, loss, 50)
+    assert quarantine_id is not None
     joining = guard._join_by_and_by(sessions, quarantine_id, loss.lane, loss.since)
     next(joining)
     joining.close()
