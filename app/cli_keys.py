@@ -10,7 +10,8 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
 from app.cli_database import open_database, refusal
 from app.db.session import SessionFactory, transaction
@@ -34,7 +35,7 @@ keys = typer.Typer(no_args_is_help=True, help="VAPID keys: who depends on each, 
 @keys.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
     """List every key, and how many subscriptions depend on it. Reads all subscriptions: with millions, seconds."""
-    with _database() as (_, sessions), transaction(sessions) as session:
+    with _database() as (_, sessions), _patiently(sessions) as session:
         found = status_of_keys(session)
     if as_json:
         typer.echo(json.dumps([_as_json(key) for key in found], indent=2))
@@ -118,6 +119,14 @@ def _database() -> Iterator[tuple[Settings, SessionFactory]]:
             raise refusal(error.detail) from None
 
 
+@contextmanager
+def _patiently(sessions: SessionFactory) -> Iterator[Session]:
+    """Begin a transaction that may count for as long as it takes."""
+    with transaction(sessions) as session:
+        session.execute(text("SET LOCAL statement_timeout = 0"))
+        yield session
+
+
 def _keyring(settings: Settings) -> Keyring:
     assert settings.secret_key is not None  # generated in development, required in production
     return Keyring(settings.secret_key.get_secret_value())
@@ -128,7 +137,7 @@ def _retire(sessions: SessionFactory, key: VapidKey, *, force: bool, asks: bool)
     lose_at_most: float = 0 if asks or not force else math.inf
     while True:
         try:
-            with transaction(sessions) as session:
+            with _patiently(sessions) as session:
                 return retiring.retire(session, key.id, lose_at_most=lose_at_most)
         except KeyInUse as error:
             typer.echo(f"{error.detail} {_off(error.dependents)}".rstrip(), err=not force)

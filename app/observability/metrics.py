@@ -193,7 +193,7 @@ def _render() -> bytes:
 
 class _OfAllProcesses(MultiProcessCollector):
     def collect(self) -> Iterable[Metric]:
-        found: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
+        found: list[Metric] = list(super().collect())  # type: ignore[no-untyped-call]
         for metric in found:
             metric.samples = [sample for sample in metric.samples if not math.isnan(sample.value)]
         return found

@@ -1,6 +1,8 @@
 """The pipeline of a process, opened from its settings: the same in an API process and in a worker."""
 
-from app.db.session import create_sessions, database_url_of, engine_of
+from sqlalchemy.exc import ProgrammingError
+
+from app.db.session import PASSING_ERRORS, create_sessions, database_url_of, engine_of, transaction
 from app.delivery.payload import PublicUrls
 from app.delivery.run import Pipeline
 from app.keyring.service import Keyring
@@ -18,19 +20,34 @@ def endpoint_policy_of(settings: Settings) -> EndpointPolicy:
     )
 
 
+def refuse_another_secret_key(settings: Settings) -> None:
+    """Raise CannotUnseal when keys in the database were stored under another SECRET_KEY.
+
+    Worker processes would claim what they cannot send. A database that is away is not waited for. Raises
+    EmbeddedPostgresUnavailable.
+    """
+    sessions = create_sessions(database_url_of(settings), pool_size=1)
+    try:
+        with transaction(sessions) as session:
+            _keyring_of(settings).check(session, settings.vapid_key_pair())
+    except (*PASSING_ERRORS, ProgrammingError):
+        return
+    finally:
+        engine_of(sessions).dispose()
+
+
 def open_pipeline(settings: Settings, policy: EndpointPolicy, *, connections: int = API_CONNECTIONS) -> Pipeline:
     """Return a pipeline over its own connections; `connections` stay open, as many again may be added for a while.
 
     Connects to nothing yet, but starts the embedded PostgreSQL, or attaches to it, when there is no DATABASE_URL.
     Raises EmbeddedPostgresUnavailable, and OSError when the CA file cannot be read.
     """
-    assert settings.secret_key is not None  # generated in development, required in production
     return Pipeline(
         create_sessions(database_url_of(settings), pool_size=connections, max_overflow=connections),
         create_sender(
             settings.push_sender, policy=policy, subject=settings.vapid_subject, ca_file=settings.push_ca_file
         ),
-        Keyring(settings.secret_key.get_secret_value()),
+        _keyring_of(settings),
         PublicUrls(settings.site_url, settings.asset_base_url),
         max_per_second=settings.push_max_per_second,
     )
@@ -41,3 +58,8 @@ def close_pipeline(pipeline: Pipeline) -> None:
     pipeline.sender.close()
     pipeline.inline.shutdown(cancel_futures=True)
     engine_of(pipeline.sessions).dispose()
+
+
+def _keyring_of(settings: Settings) -> Keyring:
+    assert settings.secret_key is not None  # generated in development, required in production
+    return Keyring(settings.secret_key.get_secret_value())
