@@ -17,15 +17,18 @@ from app.cli_api_keys import api_keys
 from app.cli_drain import drain
 from app.cli_keys import keys
 from app.cli_ledger import ledger
+from app.cli_quarantine import quarantine
 from app.cli_send import broadcast, send
 from app.cli_tenants import tenants
 from app.db.embedded import EmbeddedPostgresUnavailable
 from app.db.session import database_url_of
 from app.demo import showcase
+from app.keyring.sealing import CannotUnseal
 from app.settings import Settings, SettingsError, load_settings
 from app.web.http_protocol import BoundedHttp
 from app.workers import foreground
 from app.workers.cores import default_worker_count
+from app.workers.opening import refuse_another_secret_key
 
 PROJECT_ROOT = Path(__file__).parents[1]
 GRACEFUL_SHUTDOWN_SECONDS = 30
@@ -39,6 +42,7 @@ for each in (send, broadcast, drain, ledger):
 cli.add_typer(keys, name="keys")
 cli.add_typer(api_keys, name="api-keys")
 cli.add_typer(tenants, name="tenants")
+cli.add_typer(quarantine, name="quarantine")
 
 
 @cli.command()
@@ -82,8 +86,8 @@ def worker(
     """Run workers apart from the API, which then wants WORKER_MODE=external."""
     settings = _settings()
     try:
-        database_url_of(settings)
-    except EmbeddedPostgresUnavailable as error:
+        refuse_another_secret_key(settings)
+    except (EmbeddedPostgresUnavailable, CannotUnseal) as error:
         sys.exit(str(error))
     raise SystemExit(foreground.run(settings, processes or default_worker_count()))
 
