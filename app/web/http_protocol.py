@@ -7,6 +7,7 @@ one that never comes keeps its connection for ever. nginx bounds both, but not e
 import asyncio
 from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -18,7 +19,7 @@ MAX_HEAD_BYTES = 64 * 1024
 # What chunks of a byte each need around them, at most; trailers must fit into it, too.
 MAX_FRAMING_PER_BODY_BYTE = 8
 REQUEST_SECONDS = 30.0  # from the first byte of a request to its last; also until the first request
-UNREAD_SECONDS = 5.0  # for a client that takes nothing of its answer while the server stops
+UNREAD_SECONDS = 5.0  # for a client that takes nothing of its answer while the server stops; else REQUEST_SECONDS
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -32,7 +33,12 @@ class BoundedHttp(HttpToolsProtocol):
     _body_bytes = 0
     _has_begun = False  # a request, and it has not come to its end
     _timer: asyncio.TimerHandle | None = None
-    _next_look: asyncio.TimerHandle | None = None  # while the server stops
+    _next_look: asyncio.TimerHandle | None = None  # at what the client takes of its answer
+    _is_stopping = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.ws_protocol_class = None  # it would take the connection over, and know none of these bounds
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -47,7 +53,16 @@ class BoundedHttp(HttpToolsProtocol):
     def shutdown(self) -> None:
         """As the server stops: let what is being answered come to its end, as long as the client takes it."""
         super().shutdown()
+        self._is_stopping = True
+        if self._next_look is not None:
+            self._next_look.cancel()
         self._drop_if_unread(since=0)
+
+    def pause_writing(self) -> None:
+        """More of the answer waits for the client than the buffers should hold."""
+        super().pause_writing()
+        if self._next_look is None:
+            self._drop_if_unread(since=0)
 
     def data_received(self, data: bytes) -> None:
         self._unread_bytes += len(data)
@@ -113,8 +128,16 @@ class BoundedHttp(HttpToolsProtocol):
         unread = self.transport.get_write_buffer_size()
         if unread >= since > 0:
             self.transport.abort()
+        elif unread or self._is_stopping:
+            seconds = self.unread_seconds if self._is_stopping else self.request_seconds
+            self._next_look = self.loop.call_later(seconds, partial(self._drop_if_unread, since=unread))
         else:
-            self._next_look = self.loop.call_later(self.unread_seconds, partial(self._drop_if_unread, since=unread))
+            self._next_look = None
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Answer as if nobody had asked for another protocol. What follows was not read as HTTP, so this is all."""
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def _refuse(self, status: int, code: str, detail: str) -> None:
         """Answer unless an answer is under way, and close the connection."""
