@@ -18,11 +18,11 @@ from app.delivery import guard
 from app.delivery import quarantine as quarantines
 from app.delivery.bell import Bell
 from app.delivery.quarantine import Chunk, Listed, RefusedLane
+from app.keyring.service import SHORT_CHARACTERS
 from app.models import Quarantine
 
 DONE, SOME_ARE_LEFT = 0, 1
-WIDTH = 150  # a narrower terminal folds the lines, but nothing is cut short
-KEY_CHARACTERS = 16
+WIDTH = 180  # of a table with millions in it; a narrower terminal folds the lines, but nothing is cut short
 
 Which = Annotated[UUID | None, typer.Argument(metavar="[ID]", help="One of the list.", show_default=False)]
 Host = Annotated[str | None, typer.Option(help="All that are open of this push service, as the list names it.")]
@@ -195,7 +195,7 @@ def _table(found: list[Listed]) -> Table:
             *([each.tenant] if has_tenants else []),
             str(row.id),
             row.endpoint_host,
-            each.public_key[:KEY_CHARACTERS],
+            each.public_key[:SHORT_CHARACTERS],
             f"{row.tripped_at:%Y-%m-%d %H:%M}",
             f"{row.gone_count:,}",
             f"{row.tried_count:,}",
@@ -208,7 +208,7 @@ def _table(found: list[Listed]) -> Table:
 def _how_it_ended(row: Quarantine) -> str:
     if row.ended_at is None:
         return "[yellow]open[/]"
-    return f"[dim]{row.ended_as} {row.ended_count or 0:,} on {row.ended_at:%Y-%m-%d %H:%M}[/]"
+    return f"[dim]{row.ended_as} {row.ended_count or 0:,} on {row.ended_at:%Y-%m-%d}[/]"
 
 
 def _refusing_table(refusing: list[RefusedLane]) -> Table:
@@ -226,7 +226,7 @@ def _refusing_table(refusing: list[RefusedLane]) -> Table:
         table.add_row(
             *([each.tenant] if has_tenants else []),
             each.lane.endpoint_host,
-            each.public_key[:KEY_CHARACTERS],
+            each.public_key[:SHORT_CHARACTERS],
             f"{each.refused:,}",
             f"{each.tried:,}",
         )
