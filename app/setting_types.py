@@ -19,6 +19,7 @@ from sentry_sdk.utils import Dsn
 from app.push.endpoint import is_host_name, is_loopback_host
 
 SLOWEST_MESSAGES_PER_SECOND = 0.01
+MAPPED_PREFIX = 96  # bits of an IPv6 address in front of the IPv4 address that it maps
 _NUMBER = re.compile("[0-9]+|0x[0-9a-f]*")
 
 
@@ -117,9 +118,17 @@ def _host_names(values: tuple[str, ...]) -> tuple[str, ...]:
 
 def _networks(values: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
     try:
-        return tuple(ip_network(value, strict=False) for value in values)
+        return tuple(_in_ipv4(ip_network(value, strict=False)) for value in values)
     except ValueError:
         raise ValueError("must be IP addresses or networks like 10.0.0.0/8") from None
+
+
+def _in_ipv4(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Return a network of mapped addresses (::ffff:10.0.0.0/104) as the one it maps, which is what peers are in."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None or network.prefixlen < MAPPED_PREFIX:
+        return network
+    return IPv4Network((mapped, network.prefixlen - MAPPED_PREFIX))
 
 
 def _sentry_dsn(value: str) -> str:

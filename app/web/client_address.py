@@ -1,12 +1,16 @@
 """The address a request comes from. X-Forwarded-For is believed only when a trusted proxy wrote it."""
 
 import ipaddress
+import re
 from collections.abc import Iterable
 
 from fastapi import Request
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# Some proxies name the client's port, too, and brackets go with that.
+_WITH_PORT = re.compile(r"\[(?P<bracketed>[^\]]*)\](?::\d{1,5})?|(?P<dotted>[\d.]+):\d{1,5}", re.ASCII)
 
 
 def client_address(peer: str | None, forwarded_for: Iterable[str], trusted: Iterable[IPNetwork]) -> str:
@@ -33,7 +37,7 @@ def client_address(peer: str | None, forwarded_for: Iterable[str], trusted: Iter
 def request_address(request: Request) -> str:
     """Return the address that a request comes from, of the client behind the trusted proxies."""
     return client_address(
-        request.client.host if request.client else None,
+        request.client.host if request.client else "127.0.0.1",  # who uses a Unix socket is on this machine
         request.headers.getlist("x-forwarded-for"),
         request.app.state.settings.trusted_proxies,
     )
@@ -58,8 +62,12 @@ def is_within(address: str, networks: Iterable[IPNetwork]) -> bool:
 
 
 def _parse(text: str | None) -> IPAddress | None:
+    """Return the address in one form, however it is written: a zone and a port say nothing of who it is."""
+    written = (text or "").strip()
+    if with_port := _WITH_PORT.fullmatch(written):
+        written = with_port["bracketed"] or with_port["dotted"] or ""
     try:
-        address = ipaddress.ip_address((text or "").strip())
+        address = ipaddress.ip_address(written.partition("%")[0])
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
