@@ -1,4 +1,5 @@
 import hashlib
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import pytest
@@ -12,6 +13,7 @@ from app.tenants.scopes import Scope
 from app.web.auth import Caller, CallerDep, ReaderDep, require
 from app.web.routing import api_router
 from tests.support.api import API_KEY, SERVICE_HEADERS, bearer, make_token
+from tests.support.signing import key_pair
 from tests.unit.web.conftest import EdgeFactory
 
 Headers = dict[str, str]
@@ -47,10 +49,14 @@ def client(edge: EdgeFactory) -> TestClient:
 
 @pytest.fixture
 def client_with_database(edge: EdgeFactory, sessions: SessionFactory) -> TestClient:
+    return edge(_doors(), configure=_use(sessions))
+
+
+def _use(sessions: SessionFactory) -> Callable[[FastAPI], None]:
     def use_database(app: FastAPI) -> None:
         app.state.sessions = sessions
 
-    return edge(_doors(), configure=use_database)
+    return use_database
 
 
 def _store_key(
@@ -59,6 +65,7 @@ def _store_key(
     *scopes: str,
     tenant_id: Any = DEFAULT_TENANT_ID,
     revoked: bool = False,
+    networks: Sequence[str] = (),
 ) -> ApiKey:
     with transaction(sessions) as session:
         stored = ApiKey(
@@ -68,6 +75,7 @@ def _store_key(
             prefix=key[:8],
             key_hash=hashlib.sha256(key.encode()).digest(),
             scopes=list(scopes),
+            allowed_networks=list(networks),
         )
         session.add(stored)
         session.flush()
@@ -201,6 +209,74 @@ def test_scopes_do_not_concern_users(client: TestClient) -> None:
 
 def test_the_api_key_of_the_settings_has_every_scope(client: TestClient) -> None:
     assert client.put("/doors/managed/", headers=SERVICE_HEADERS).json() == "service"
+
+
+def test_a_key_tied_to_networks_is_taken_from_there_only(edge: EdgeFactory, sessions: SessionFactory) -> None:
+    client = edge(_doors(), configure=_use(sessions), trusted_proxies="192.0.2.0/24")
+    behind_proxy = TestClient(client.app, client=("192.0.2.1", 50_000))
+    _store_key(sessions, "pk_office_0123456789", "read", networks=["10.0.0.0/8", "fd00::/8", "made up by hand"])
+
+    answers = {
+        address: asker.get(
+            "/doors/services/", headers={"X-API-Key": "pk_office_0123456789", "X-Forwarded-For": address}
+        )
+        for asker, addresses in (
+            (behind_proxy, ("10.1.2.3", "fd00::1", "::ffff:10.1.2.4", "11.1.2.3", "fe80::1")),
+            (client, ("10.9.9.9",)),  # no proxy of ours: whatever it writes there, it comes from elsewhere
+        )
+        for address in addresses
+    }
+
+    assert [answer.status_code for answer in answers.values()] == [200, 200, 200, 403, 403, 403]
+    assert answers["fe80::1"].json()["type"] == "/problems/network-not-allowed"
+    assert "not taken from fe80::1" in answers["fe80::1"].json()["detail"]
+    assert "not taken from testclient" in answers["10.9.9.9"].json()["detail"]
+
+
+def test_networks_that_nobody_can_read_admit_nobody(
+    client_with_database: TestClient, sessions: SessionFactory
+) -> None:
+    _store_key(sessions, "pk_office_0123456789", "read", networks=["made up by hand"])
+
+    response = client_with_database.get("/doors/services/", headers={"X-API-Key": "pk_office_0123456789"})
+
+    assert response.status_code == 403
+
+
+def test_too_many_wrong_credentials_are_a_429_and_right_ones_pass(
+    edge: EdgeFactory, sessions: SessionFactory
+) -> None:
+    client = edge(_doors(), configure=_use(sessions), rate_limit_failed_login="2/hour")
+    forged = bearer(make_token(user_id="1", secret="f" * 40))
+    expired = bearer(make_token(user_id="1", exp=1_000_000_000))
+
+    statuses = [
+        client.get("/doors/anybody/", headers=headers).status_code
+        for headers in (expired, expired, {"X-API-Key": "wrong"}, {}, forged, forged, {"X-API-Key": "wrong"})
+    ]
+    limited = client.get("/doors/anybody/", headers=forged)
+
+    assert statuses == [401, 401, 401, 401, 401, 429, 429]
+    assert 3500 < int(limited.headers["retry-after"]) <= 3601
+    assert limited.json()["type"] == "/problems/rate-limited"
+    for right in (SERVICE_HEADERS, bearer(make_token(user_id="1"))):
+        assert client.get("/doors/anybody/", headers=right).status_code == 200
+    assert client.get("/doors/anybody/", headers=expired).json()["type"] == "/problems/token-expired"
+
+
+def test_a_user_of_a_tenant_is_counted_as_its_own(edge: EdgeFactory, sessions: SessionFactory) -> None:
+    private, public = key_pair("RSA")
+    with transaction(sessions) as session:
+        tenant = Tenant(id=new_id(), slug="shop", name="Shop", jwt_issuer="shop", jwt_public_key=public)
+        session.add(tenant)
+    client = edge(_doors(), configure=_use(sessions))
+
+    token = make_token(user_id="1", iss="shop", secret=private, algorithm="RS256")
+    theirs = client.get("/doors/anybody/", headers=bearer(token)).json()
+    ours = client.get("/doors/anybody/", headers=bearer(make_token(user_id="1", iss="blog"))).json()
+
+    assert theirs == {"tenant_id": str(tenant.id), "kind": "user", "user_id": "1", "key": f"user:{tenant.id}:1"}
+    assert (ours["tenant_id"], ours["key"]) == (str(DEFAULT_TENANT_ID), f"user:{DEFAULT_TENANT_ID}:1")
 
 
 def test_the_document_offers_both_ways_in(client: TestClient) -> None:
