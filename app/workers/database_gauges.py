@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.db.session import SessionFactory, transaction
-from app.delivery import drain
+from app.delivery import drain, quarantine
 from app.delivery.pace import PauseReason
 from app.keyring.dependents import KeyState, active_subscriptions_by_key
 from app.keyring.service import SHORT_CHARACTERS
@@ -68,6 +68,7 @@ class DatabaseGauges:
             _measure_queue(session)
             _count_notifications(session)
             _count_pauses(session)
+            _count_quarantines(session)
             metrics.draining.set(drain.find(session) is not None)
         if time.monotonic() >= self._count_again_at:
             self._count_subscriptions(sessions)
@@ -81,6 +82,7 @@ class DatabaseGauges:
                 total = count_active_subscriptions(session)
                 metrics.active_subscriptions.set(total)
                 _count_by_key(session, total)
+                _count_quarantined(session)
         finally:
             finished = time.monotonic()
             self._count_again_at = finished + (finished - started) / COUNTING_SHARE
@@ -142,3 +144,17 @@ def _count_pauses(session: Session) -> None:
     paused = Counter((metrics.service_label(host), reason) for host, reason in found)
     for service, reason in product(PushServiceKind, PauseReason):
         metrics.services_paused.labels(service=service.value, reason=reason.value).set(paused[service, reason])
+
+
+def _count_quarantines(session: Session) -> None:
+    opened = Counter(metrics.service_label(host) for host in quarantine.open_hosts(session))
+    for service in PushServiceKind:
+        metrics.open_quarantines.labels(service=service.value).set(opened[service])
+
+
+def _count_quarantined(session: Session) -> None:
+    held: Counter[str] = Counter()
+    for host, members in quarantine.members_by_host(session):
+        held[metrics.service_label(host)] += members
+    for service in PushServiceKind:
+        metrics.quarantined_subscriptions.labels(service=service.value).set(held[service])

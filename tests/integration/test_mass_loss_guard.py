@@ -10,6 +10,7 @@ from app.db.session import transaction
 from app.delivery import guard, plan
 from app.models import DEFAULT_TENANT_ID
 from app.observability import metrics
+from app.workers.database_gauges import DatabaseGauges
 from app.workers.mass_loss import MassLossGuard
 from tests.support.delivery import NOTHING_INLINE, finish_with_a_worker, send
 from tests.support.ledger import add_tenant
@@ -219,23 +220,37 @@ def test_a_pending_delivery_to_somebody_held_says_so(pipeline, subscribe, sessio
 
 def test_gauges_tell_of_it_until_it_ends(sessions, key_id):
     add_subscriptions(sessions, 25, key_id, gone_ago="1 hour")
-    job = MassLossGuard()
+    guard.look(sessions)
 
-    job(sessions)
-    meanwhile = shown()
+    meanwhile = shown(sessions)
     end(sessions)
-    job._look_again_at = 0.0
-    job(sessions)
-    job.close()
 
     assert meanwhile == {"push_open_quarantines": 1, "push_quarantined_subscriptions": 25}
-    assert shown() == {"push_open_quarantines": 0, "push_quarantined_subscriptions": 0}
+    assert shown(sessions) == {"push_open_quarantines": 0, "push_quarantined_subscriptions": 0}
 
 
-def shown():
+def shown(sessions):
+    job = DatabaseGauges()
+    job.refresh(sessions)
+    job.close()
     samples = Samples(metrics.render()[0].decode())
     names = ("push_open_quarantines", "push_quarantined_subscriptions")
     return {name: samples.value(name, service="fcm") for name in names}
+
+
+def test_one_process_looks_and_another_takes_over_when_it_goes(sessions, key_id):
+    add_subscriptions(sessions, 25, key_id, gone_ago="1 hour")
+    leader, standby = MassLossGuard(), MassLossGuard()
+    leader(sessions)
+    add_subscriptions(sessions, 3, key_id, gone_ago="1 second")
+
+    standby(sessions)
+    before = counted(sessions, HELD)
+    leader.close()
+    standby(sessions)
+    standby.close()
+
+    assert (before, counted(sessions, HELD)) == (25, 28)
 
 
 def test_the_health_tells_of_it_and_names_nobody(client, sessions):
