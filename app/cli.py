@@ -18,6 +18,7 @@ from app.cli_drain import drain
 from app.cli_keys import keys
 from app.cli_ledger import ledger
 from app.cli_quarantine import quarantine
+from app.cli_retention import retention
 from app.cli_send import broadcast, send
 from app.cli_tenants import tenants
 from app.db.embedded import EmbeddedPostgresUnavailable
@@ -37,7 +38,7 @@ _EVERYWHERE = "0.0.0.0"  # nosec B104  # noqa: S104 - compared only
 cli = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False, rich_markup_mode="markdown"
 )
-for each in (send, broadcast, drain, ledger):
+for each in (send, broadcast, drain, ledger, retention):
     cli.command()(each)
 cli.add_typer(keys, name="keys")
 cli.add_typer(api_keys, name="api-keys")

@@ -19,6 +19,9 @@ from app.workers.mass_loss import INTERVAL_SECONDS as GUARD_EVERY_SECONDS
 from app.workers.mass_loss import MassLossGuard
 from app.workers.opening import close_pipeline, open_pipeline
 from app.workers.periodic import Periodic
+from app.workers.retention import FIRST_AFTER_SECONDS as RETENTION_AFTER_SECONDS
+from app.workers.retention import INTERVAL_SECONDS as RETENTION_EVERY_SECONDS
+from app.workers.retention import Retention
 
 PREPARE_EVERY_SECONDS = 15.0
 
@@ -52,6 +55,14 @@ class Runtime:
         self._periodic.add("mass-loss-guard", guard, interval_seconds=GUARD_EVERY_SECONDS, close=guard.close)
         self._periodic.add("prepare-database", self._prepare, interval_seconds=PREPARE_EVERY_SECONDS)
         self._periodic.add("idempotency-keys", purge, interval_seconds=PURGE_EVERY_SECONDS)
+        retention = Retention(settings.log_retention_days)
+        self._periodic.add(
+            "retention",
+            retention,
+            interval_seconds=RETENTION_EVERY_SECONDS,
+            first_after_seconds=RETENTION_AFTER_SECONDS,
+            close=retention.close,
+        )
         self._periodic.start()
         is_embedded = settings.worker_mode is WorkerMode.EMBEDDED
         self._workers = EmbeddedWorkers(settings, self.sessions) if is_embedded else None

@@ -14,11 +14,14 @@ from sqlalchemy import (
     Date,
     Select,
     Subquery,
+    Text,
     and_,
     cast,
     func,
     literal,
+    null,
     select,
+    true,
     tuple_,
     union_all,
 )
@@ -91,7 +94,8 @@ def _delivery_facts(tenant_id: UUID, period: Period, notification_type: str | No
     """Select day, type, endpoint_host, status, reason and count.
 
     The ledger is reduced before it is joined: a batch is one notification, one host and up to 500 rows.
-    Served by the partitions' primary keys, which start with planned_at.
+    Served by the partitions' primary keys, which start with planned_at. Where retention was, the frozen counts
+    stand for rows: of these the push service and the reason are not known any more.
     """
     reduced = (
         select(
@@ -121,10 +125,36 @@ def _delivery_facts(tenant_id: UUID, period: Period, notification_type: str | No
         )
         .join(Notification, Notification.id == reduced.c.notification_id)
         .outerjoin(DeliveryBatch, DeliveryBatch.id == reduced.c.batch_id)
+        .where(Notification.frozen_counts.is_(None))
     )
+    frozen = _frozen_facts(tenant_id, period)
     if notification_type is not None:
         facts = facts.where(Notification.type == notification_type)
-    return facts.subquery()
+        frozen = frozen.where(Notification.type == notification_type)
+    return union_all(facts, frozen).subquery()
+
+
+def _frozen_facts(tenant_id: UUID, period: Period) -> Select[date, str, str, str, str | None, int]:
+    # Nothing is accepted before it is created: that is what ix_push_notifications_tenant_id_created_at serves.
+    counts = func.json_each_text(Notification.frozen_counts).table_valued("key", "value").lateral("counts")
+    return (
+        select(
+            cast(func.timezone("UTC", Notification.accepted_at), Date),
+            Notification.type,
+            literal(UNKNOWN),
+            counts.c.key,
+            cast(null(), Text),
+            cast(counts.c.value, BigInteger),
+        )
+        .join(counts, true())
+        .where(
+            Notification.tenant_id == tenant_id,
+            Notification.created_at < period.end,
+            Notification.accepted_at >= period.start,
+            Notification.accepted_at < period.end,
+            Notification.frozen_counts.is_not(None),
+        )
+    )
 
 
 def count_subscriptions_by_host(session: Session, tenant_id: UUID) -> list[HostTally]:

@@ -1,10 +1,15 @@
-"""The ledger's monthly partitions: made before they are needed, and checked again when planning."""
+"""The ledger's monthly partitions: made before they are needed, checked when planning, dropped by retention."""
 
 from datetime import UTC, datetime
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+# To drop a month takes locks that stop everybody: who waits for them for longer than this gives up. Less than
+# PostgreSQL's deadlock_timeout, so that it never ends one of the others.
+DROPPED_WITHIN_MS = 500
+
+_PREFIX = "push_delivery_logs_"
 _PARTITION_LOCK = 0x70757368_70617274  # "pushpart": one creator at a time
 
 
@@ -23,7 +28,7 @@ def ensure_partitions(session: Session, *moments: datetime) -> None:
 
 def partition_of(moment: datetime) -> str:
     """Return the name of the partition that holds this moment."""
-    return f"push_delivery_logs_{_month_start(moment):%Y_%m}"
+    return f"{_PREFIX}{_month_start(moment):%Y_%m}"
 
 
 def coming_months(now: datetime, count: int = 2) -> list[datetime]:
@@ -38,6 +43,30 @@ def month_of(moment: datetime) -> tuple[datetime, datetime]:
     """Return the start and the end (half-open, UTC) of the partition that holds this moment."""
     start = _month_start(moment)
     return start, _next_month(start)
+
+
+def stored_months(session: Session) -> list[datetime]:
+    """Return the starts of the months that have a partition, the oldest first."""
+    names = session.scalars(
+        text(
+            "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
+            " WHERE inhparent = 'push_delivery_logs'::regclass ORDER BY relname"
+        )
+    )
+    return [datetime.strptime(name, f"{_PREFIX}%Y_%m").replace(tzinfo=UTC) for name in names]
+
+
+def drop_month(session: Session, start: datetime) -> None:
+    """Drop a month's partition with all its rows, if it is there.
+
+    Raises OperationalError when others are not done with the ledger within DROPPED_WITHIN_MS.
+    """
+    name = partition_of(start)
+    session.execute(text(f"SET LOCAL lock_timeout = {DROPPED_WITHIN_MS}"))
+    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _PARTITION_LOCK})
+    # All at once, and these two first, as its foreign key hangs on the other.
+    session.execute(text("LOCK TABLE push_notifications, push_delivery_logs IN ACCESS EXCLUSIVE MODE"))
+    session.execute(text(f"DROP TABLE IF EXISTS {name}"))
 
 
 def _create(session: Session, name: str, start: datetime) -> None:

@@ -144,7 +144,7 @@ def _has_status(status: str) -> ColumnElement[bool]:
     """Return the condition for a notification's own state, or for having a delivery of that status.
 
     `sent` is both; as a filter it means the notification's. Those with pending deliveries are the unfinished ones,
-    and the cancelled ones that are not all settled.
+    and the cancelled ones that are not all settled. Frozen counts name what there was of each status, and no zeros.
     """
     if status in set(NotificationState):
         return Notification.state == status
@@ -153,8 +153,9 @@ def _has_status(status: str) -> ColumnElement[bool]:
             Notification.state.in_((NotificationState.PLANNING, NotificationState.SENDING)),
             and_(Notification.state == NotificationState.CANCELLED, Notification.finished_at.is_(None)),
         )
-    return exists().where(
+    has_row = exists().where(
         DeliveryLog.planned_at == Notification.accepted_at,
         DeliveryLog.notification_id == Notification.id,
         DeliveryLog.status == status,
     )
+    return or_(has_row, Notification.frozen_counts[status].as_string().is_not(None))

@@ -226,7 +226,8 @@ def look_up(session: Session, tenant_id: UUID, notification_id: UUID, *, is_comp
     notification = get(session, tenant_id, notification_id)
     counts = repository.counts_of(session, [notification])[notification.id]
     deliveries = None
-    if notification.targeted is not None and notification.targeted <= LISTED_DELIVERIES:
+    is_small = notification.targeted is not None and notification.targeted <= LISTED_DELIVERIES
+    if is_small and notification.frozen_counts is None:
         deliveries = repository.deliveries(session, notification, after=None, limit=LISTED_DELIVERIES, status=None)
     return Sent(notification, counts, deliveries, is_complete=is_complete)
 

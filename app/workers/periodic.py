@@ -28,6 +28,7 @@ class _NamedJob:
     name: str
     run: Job
     interval_seconds: float
+    first_after_seconds: float
     close: Callable[[], None] | None
 
 
@@ -40,12 +41,20 @@ class Periodic:
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
 
-    def add(self, name: str, job: Job, *, interval_seconds: float, close: Callable[[], None] | None = None) -> None:
+    def add(
+        self,
+        name: str,
+        job: Job,
+        *,
+        interval_seconds: float,
+        first_after_seconds: float = 0.0,
+        close: Callable[[], None] | None = None,
+    ) -> None:
         """Run `job` at the start and then at every interval, and `close` at the end, all on the same thread.
 
-        `name` becomes a metric's label.
+        `name` becomes a metric's label. What can wait does so for `first_after_seconds`.
         """
-        self._jobs.append(_NamedJob(name, job, interval_seconds, close))
+        self._jobs.append(_NamedJob(name, job, interval_seconds, first_after_seconds, close))
 
     def start(self) -> None:
         """Start a thread for each job added so far."""
@@ -66,7 +75,7 @@ class Periodic:
         self._threads.clear()
 
     def _repeat(self, job: _NamedJob) -> None:
-        due = time.monotonic()
+        due = time.monotonic() + job.first_after_seconds
         while not self._stopping.wait(max(0.0, due - time.monotonic())):
             self._run(job)
             due = next_due(due, job.interval_seconds, now=time.monotonic())

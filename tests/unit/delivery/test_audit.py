@@ -198,10 +198,20 @@ def test_frozen_counts_stand_for_rows_that_retention_dropped(sessions):
     assert (after.by_status[DeliveryStatus.SENT], after.by_status[DeliveryStatus.FAILED]) == (5, 1)
 
 
-def test_frozen_counts_beside_a_part_of_the_rows_are_found(sessions):
+def test_frozen_counts_stand_for_rows_that_retention_is_just_dropping(sessions):
     add(sessions, FINISHED)
     break_it(sessions, 'UPDATE push_notifications SET frozen_counts = \'{"sent": 5, "failed": 1}\'')
+    break_it(sessions, "DELETE FROM push_delivery_batches")
     break_it(sessions, "DELETE FROM push_delivery_logs WHERE status = 'failed'")
+
+    assert examine(sessions).adds_up
+
+
+def test_frozen_counts_beside_more_rows_than_they_are_of_are_found(sessions):
+    add(sessions, FINISHED)
+    break_it(
+        sessions, "UPDATE push_notifications SET planned_count = 5, targeted = 5, frozen_counts = '{\"sent\": 5}'"
+    )
 
     assert rules(examine(sessions)) == {Rule.FROZEN}
 
