@@ -48,11 +48,12 @@ _DROP_EMPTY = text(
 _LOCK_IN_KEY_ORDER = text(
     "SELECT FROM push_subscriptions WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE"
 )
+# What was replaced since it was claimed has another endpoint, which nobody has accepted yet.
 _MARK_ACCEPTED = text(
     """
     UPDATE push_subscriptions
     SET last_used = now(),
-        first_accepted_at = coalesce(first_accepted_at, now()),
+        first_accepted_at = coalesce(first_accepted_at, CASE WHEN updated_at <= :claimed_at THEN now() END),
         failure_count = 0,
         key_mismatch_at = NULL
     WHERE id = ANY(CAST(:ids AS uuid[]))
@@ -196,7 +197,7 @@ def _mark_subscriptions(
             _LOCK_IN_KEY_ORDER, {"ids": plain_array(chain(accepted, other_keys.moved, *by_verdict.values()))}
         )
     if accepted:
-        session.execute(_MARK_ACCEPTED, {"ids": plain_array(accepted)})
+        session.execute(_MARK_ACCEPTED, {"ids": plain_array(accepted), "claimed_at": work.claimed_at})
     for verdict, ids in by_verdict.items():
         session.execute(
             update(Subscription)
