@@ -224,11 +224,26 @@ def test_keys_in_the_header_are_ignored(verifier: TokenVerifier) -> None:
     token = jws.sign(
         {"user_id": "1", "exp": 2**33},
         FOREIGN_SECRET,
-        headers={"jwk": own_key, "jku": "http://127.0.0.1/keys", "kid": "../../dev/null"},
+        headers={
+            "jwk": own_key,
+            "jku": "http://127.0.0.1/keys",
+            "x5u": "http://127.0.0.1/certificate",
+            "kid": "../../dev/null",
+        },
     )
 
     with pytest.raises(InvalidToken, match="signature"):
         verifier.user_of(token)
+
+
+def test_of_a_member_that_stands_twice_the_last_one_counts(verifier: TokenVerifier) -> None:
+    claims = b'{"user_id": "1", "user_id": "42", "exp": 0, "exp": 8589934592}'
+    header = b'{"alg": "HS256", "alg": "none"}'
+    unsigned = f"{_segment(header)}.{_segment(claims)}."
+
+    assert verifier.user_of(_signed(claims)) == "42"
+    with pytest.raises(InvalidToken, match="algorithm"):
+        verifier.user_of(unsigned)
 
 
 def test_a_token_of_more_than_8_kib_is_refused(verifier: TokenVerifier) -> None:
