@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 
 # prometheus_client looks for this directory when it is imported, and never again.
@@ -18,6 +17,7 @@ DATA_DIR.chmod(0o711)
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(DATA_DIR / "prometheus")
 
 from app.settings import Settings, get_settings  # noqa: E402
+from tests.support.fuzzing import load_profile  # noqa: E402
 
 pytest_plugins = (
     "tests.support.parallel",
@@ -31,11 +31,7 @@ pytest_plugins = (
 )
 
 
-# How long an example takes is the machine's business.
-hypothesis.settings.register_profile(
-    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("patient")
+load_profile()
 
 
 def _forget_the_environment() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.web.links import add_links
 from app.web.problems import problem_responses
 
 DESCRIPTION = """\
@@ -73,6 +74,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     for path in schema["paths"].values():
         for operation in path.values():
             _complete(operation)
+    add_links(schema)
     return schema
 
 

@@ -9,6 +9,7 @@ from app.push.encryption import Plain, encrypt, encrypt_all
 from app.push.keys import InvalidSubscriptionKeys, decode_base64url, encode_base64url
 from app.push.message import MAX_PLAINTEXT_BYTES
 from app.simulator.decryption import decrypt
+from tests.support.fuzzing import examples
 from tests.unit.push.builders import AUTH, P256DH, SENDER_PRIVATE
 
 # RFC 8291, appendix A: the browser's private key, the salt, and the whole body.
@@ -41,7 +42,7 @@ def test_the_example_of_the_rfc_comes_out_to_the_last_byte() -> None:
     assert encode_base64url(body) == BODY
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(payload=st.binary(max_size=200))
 def test_another_library_and_the_simulator_read_what_was_written(payload: bytes) -> None:
     body = encrypt(payload, p256dh=P256DH, auth=AUTH)
