@@ -12,6 +12,8 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import Match
 from starlette.types import Scope
 
+UNMATCHED = "unmatched"
+
 
 class SlashAgnosticRoute(APIRoute):
     """A route that takes its path with or without the trailing slash: no redirect, no lost POST body."""
@@ -38,10 +40,13 @@ class EncodedRoute(SlashAgnosticRoute):
         if raw_path is None:
             return super().matches(scope)
         match, child_scope = super().matches({**scope, "path": raw_path.decode("latin-1")})
-        if match is not Match.NONE:
-            decoded = {name: unquote(value) for name, value in child_scope["path_params"].items()}
-            child_scope = {**child_scope, "path_params": decoded}
-        return match, child_scope
+        if match is Match.NONE:
+            return match, child_scope
+        try:
+            decoded = {name: unquote(value, errors="strict") for name, value in child_scope["path_params"].items()}
+        except UnicodeDecodeError:  # it names nothing: with a replacement character it might name something else
+            return Match.NONE, {}
+        return match, {**child_scope, "path_params": decoded}
 
 
 class SlashAgnosticRouter(APIRouter):
@@ -80,6 +85,17 @@ def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
     if methods:
         methods |= {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
     return sorted(methods)
+
+
+def route_template(scope: Scope) -> str:
+    """Return the template of the route that took the request, with its router's prefix, or "unmatched"."""
+    # FastAPI keeps a route of an included router there; in scope["route"] it stands without the prefix.
+    included = scope.get("fastapi", {}).get("effective_route_context")
+    for route in (included, scope.get("route")):
+        template = getattr(route, "path_format", None) or getattr(route, "path", None)
+        if template:
+            return str(template)
+    return UNMATCHED
 
 
 def _path_of(scope: Scope) -> str:
