@@ -31,9 +31,11 @@ def _split_commas(value: Any) -> Any:
 
 def _check_rate(value: str) -> str:
     try:
-        parse_rate(value)
+        limit = parse_rate(value)
     except ValueError as error:
         raise ValueError("must look like 100/hour, 10/minute or 5/second") from error
+    if limit.amount < 1:
+        raise ValueError("must let something through, like 100/hour")
     return value
 
 

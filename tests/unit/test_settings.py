@@ -150,6 +150,7 @@ def test_hosts_and_origins_are_compared_as_browsers_write_them(monkeypatch: pyte
         ("RATE_LIMIT_NOTIFICATION", "fifty an hour"),
         ("RATE_LIMIT_SUBSCRIPTION", "-5/hour"),
         ("RATE_LIMIT_ANALYTICS", "200"),
+        ("RATE_LIMIT_ANALYTICS", "0/hour"),
         ("DATABASE_URL", "mysql://root@db/push"),
         ("DATABASE_URL", "db:5432"),
         ("DATABASE_READ_URL", "sqlite:///file"),
