@@ -12,9 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.observability import metrics
 from app.observability.logging import REQUEST_ID
+from app.web.routing import route_template
 
 REQUEST_ID_HEADER = b"x-request-id"
-UNMATCHED = "unmatched"
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -80,17 +80,6 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
         duration_ms=round(seconds * 1000, 1),
         client=_client_kind(scope),
     )
-
-
-def route_template(scope: Scope) -> str:
-    """Return the template of the route that took the request, with its router's prefix, or "unmatched"."""
-    # FastAPI keeps a route of an included router there; in scope["route"] it stands without the prefix.
-    included = scope.get("fastapi", {}).get("effective_route_context")
-    for route in (included, scope.get("route")):
-        template = getattr(route, "path_format", None) or getattr(route, "path", None)
-        if template:
-            return str(template)
-    return UNMATCHED
 
 
 def _request_id(scope: Scope) -> bytes:

@@ -19,8 +19,7 @@ from starlette.types import Scope
 
 from app import errors
 from app.db.session import PASSING_ERRORS
-from app.web.access_log import route_template
-from app.web.routing import allowed_methods
+from app.web.routing import allowed_methods, route_template
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5  # what a 503 asks for when nobody knows better
