@@ -121,7 +121,9 @@ def test_two_notifications_at_once_both_find_the_right_key(pipeline, subscribe, 
     for sent in [send(pipeline, limits=NOTHING_INLINE) for _ in range(2)]:
         with transaction(pipeline.sessions) as session:
             [batch_id] = plan.plan_page(session, sent.notification.id).batch_ids
-            works.append(claim_batch(session, batch_id))
+            work = claim_batch(session, batch_id)
+            assert work is not None
+            works.append(work)
 
     for work in works:
         with transaction(pipeline.sessions) as session:

@@ -1,6 +1,7 @@
 """Retiring a key loses nobody by accident, and can be taken back."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
@@ -88,7 +89,7 @@ def test_who_may_come_back_is_counted_and_who_has_left_is_not(sessions, keys):
                 )
             )
         session.flush()
-        gone = {"enabled": False, "gone_at": func.now()}
+        gone: dict[str, Any] = {"enabled": False, "gone_at": func.now()}
         add_subscriptions(session, old.id, last_used=func.now())
         add_subscriptions(session, old.id, last_used=func.now() - func.make_interval(0, 0, 0, 8))
         add_subscriptions(session, old.id, enabled=False)
