@@ -42,8 +42,8 @@ class Neighbour:
     def user(self, user_id: str | None) -> Headers:
         """Return the headers of one of its users; None: of an anonymous browser."""
         claims: dict[str, Any] = {"push_anonymous": True} if user_id is None else {"user_id": user_id}
-        private = key_pair("RSA", self.number)[0]
-        return bearer(make_token(iss=self.slug, secret=private, algorithm="RS256", **claims))
+        private = key_pair("P-256", self.number)[0]
+        return bearer(make_token(iss=self.slug, secret=private, algorithm="ES256", **claims))
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Street:
     def move_in(self, slug: str, number: int) -> Neighbour:
         """Make a tenant with an API key that may do all."""
         with transaction(self.sessions) as session:
-            trusted = TrustedIssuer(slug, key_pair("RSA", number)[1])
+            trusted = TrustedIssuer(slug, key_pair("P-256", number)[1])
             tenant = service.create(session, Keyring(SECRET_KEY), slug, trusted=trusted, own_issuer=None)
         # Which issuers there are is remembered for seconds: forget that.
         state = self.app.state
