@@ -14,7 +14,7 @@ from app.web.problems import problem_responses
 DESCRIPTION = """\
 Keeps web push subscriptions, sends notifications to them, and logs every delivery.
 
-- **Services** authenticate with `X-API-Key`. Sending, history and analytics want one.
+- **Services** authenticate with `X-API-Key`. A key does what its scopes name: `send`, `read`, `manage`.
 - **Browsers** authenticate with the JWT of the main application, and reach their own subscriptions only.
 - **Errors** are problem documents (RFC 9457, `application/problem+json`).
 - **Paths** answer with and without the trailing slash.
