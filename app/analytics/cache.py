@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import structlog
 from pydantic import BaseModel, ValidationError
-from redis import Redis, RedisError
+from redis import Redis
 
 TTL_SECONDS = 10
 
@@ -23,8 +23,8 @@ def cached(redis: Redis | None, key: str, model: type[Answer], *, compute: Calla
         return compute()
     try:
         kept = redis.get(key)
-    except RedisError as error:
-        _log.warning("analytics answers are not cached: Redis cannot be reached", error=type(error).__name__)
+    except Exception as error:  # what is there may not be Redis, and answer anything
+        _log.warning("analytics answers are not cached: Redis cannot be used", error=type(error).__name__)
         return compute()
     if isinstance(kept, str | bytes):
         try:
@@ -34,6 +34,6 @@ def cached(redis: Redis | None, key: str, model: type[Answer], *, compute: Calla
     answer = compute()
     try:
         redis.set(key, answer.model_dump_json(), ex=TTL_SECONDS)
-    except RedisError as error:
+    except Exception as error:
         _log.warning("an analytics answer was not kept", error=type(error).__name__)
     return answer

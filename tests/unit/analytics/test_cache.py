@@ -1,12 +1,15 @@
 """Answers kept for seconds: a convenience that never stands in the way."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from pydantic import BaseModel
 from redis import Redis
 
 from app.analytics.cache import TTL_SECONDS, cached
+from app.redis_connection import redis_client
+from tests.support.no_redis import NO_REDIS, answering
 
 
 class Answer(BaseModel):
@@ -78,3 +81,13 @@ def test_a_failure_to_compute_is_not_kept(redis: Redis) -> None:
         cached(redis, "key", Answer, compute=fail)
 
     assert redis.exists("key") == 0
+
+
+@pytest.mark.parametrize("answer", NO_REDIS)
+def test_what_is_no_redis_never_stands_in_the_way(answer: bytes) -> None:
+    compute = Counting()
+
+    with answering(answer) as url, closing(redis_client(url)) as client:
+        answers = [cached(client, "key", Answer, compute=compute) for _ in range(2)]
+
+    assert [answer.number for answer in answers] == [1, 2]

@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.web.http_protocol import MAX_HEAD_BYTES, BoundedHttp
+from app.web.secure_headers import SECURE_HEADERS
 
 DEADLINE_SECONDS = 60.0
 SHORT_SECONDS = 0.5
@@ -113,6 +114,8 @@ def problem_of(received: bytes) -> Any:
     document = json.loads(body)
     assert headers["content-type"] == "application/problem+json"
     assert headers["connection"] == "close"
+    assert {name: headers.get(name.lower()) for name in SECURE_HEADERS} == dict(SECURE_HEADERS)
+    assert "server" not in headers
     assert document["status"] == status
     return document
 

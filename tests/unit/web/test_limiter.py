@@ -1,9 +1,8 @@
 """The counts behind the limits: what is asked of them, what they keep, and how a store that misbehaves is met."""
 
-import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 import redis
@@ -13,6 +12,7 @@ from app import redis_connection
 from app.web import limiter, limiter_memory
 from app.web.limiter import RateLimits, create_limiter
 from tests.support.api import SettingsFactory
+from tests.support.no_redis import NO_REDIS, answering
 from tests.support.valkey import ValkeyServer
 
 DEADLINE_SECONDS = 60.0
@@ -129,45 +129,7 @@ def test_redis_learns_nobodys_name_and_forgets_all_in_time(limits_of: LimitsFact
         assert client.llen(key) == 3, "what is refused is not stored"
 
 
-@contextmanager
-def answering(answer: bytes) -> Iterator[str]:
-    """Run a server that says this to whatever it is asked, and yield its redis:// URL."""
-
-    def serve(connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            while connection.recv(65536):
-                connection.sendall(answer)
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=accept)
-        thread.start()
-        yield f"redis://:hush-hush@127.0.0.1:{listener.getsockname()[1]}/0"
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        b":1\r\n",
-        b"$-1\r\n",
-        b"*1\r\n$3\r\nabc\r\n",
-        b"\xff\xfe\x00\r\n",
-        b":abc\r\n",
-        b"-LOADING Redis is loading the dataset in memory\r\n",
-        b"-READONLY You can't write against a read only replica.\r\n",
-        b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
-        b"-WRONGPASS invalid username-password pair or user is disabled. hush-hush\r\n",
-        b"-NOAUTH Authentication required.\r\n",
-        b"-ERR unknown command\r\n",
-    ],
-)
+@pytest.mark.parametrize("answer", NO_REDIS)
 def test_a_store_that_is_no_redis_lets_everybody_pass_and_is_counted(
     limits_of: LimitsFactory, answer: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
