@@ -180,6 +180,23 @@ def test_the_body_cannot_name_a_user(client: TestClient, credentials: Credential
         assert answer.json()["user_id"] == user_id
 
 
+def test_a_change_that_names_a_user_is_refused(
+    client: TestClient, sessions: SessionFactory, credentials: Credentials
+) -> None:
+    stored = client.post("/subscriptions/", json=a_subscription(), headers=credentials["alice"]).json()
+
+    answers = [
+        client.put(
+            f"/subscriptions/{stored['id']}/", json={"topics": ["a"], **member}, headers=credentials["alice"]
+        )
+        for member in ({"user_id": "bob"}, {"tenant_id": str(uuid4())}, {"endpoint": stored["endpoint"] + "x"})
+    ]
+
+    (row,) = live_rows(sessions)
+    assert [answer.status_code for answer in answers] == [422, 422, 422]
+    assert (row.user_id, row.topics, row.endpoint) == ("alice", [], stored["endpoint"])
+
+
 SECRET = {"X-Subscription-Auth": AUTH}
 WRONG_SECRET = {"X-Subscription-Auth": browser_keys(2).auth}
 
