@@ -2,12 +2,13 @@
 
 PYTHON ?= python3
 PORT ?= 8001
+FUZZ_EXAMPLES ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format drill bench demo clean
+.PHONY: help run test lint format fuzz drill bench demo clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,12 @@ format: $(INSTALLED) ## Put the code into the one form
 
 demo: $(INSTALLED) ## Watch a hundred simulated browsers get notifications, offline
 	@exec $(BIN)/python -m app.cli demo
+
+fuzz: $(INSTALLED) ## Try at random what input can break, five minutes; FUZZ_EXAMPLES says how much
+	@seed="$(or $(FUZZ_SEED),$$(od -An -N3 -tu4 /dev/urandom | tr -d ' '))"; \
+	echo "The same again: make fuzz FUZZ_SEED=$$seed FUZZ_EXAMPLES=$(FUZZ_EXAMPLES)"; \
+	FUZZ_SEED=$$seed FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) \
+		$(BIN)/python -m pytest -n 2 -q -m hypothesis --hypothesis-seed="$$seed"
 
 drill: $(INSTALLED) ## Kill it, stop its database, set its clocks wrong: nobody may be lost (10 to 15 minutes)
 	@$(BIN)/python -m pytest tests/drill -q
