@@ -1,6 +1,6 @@
 """The commands `quarantine`: what the guard against mass losses holds, and what is to become of it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated
@@ -11,13 +11,14 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from sqlalchemy.orm import Session
 
 from app.cli_database import open_database, refusal
 from app.db.session import SessionFactory, database_now, transaction
 from app.delivery import guard
 from app.delivery import quarantine as quarantines
 from app.delivery.bell import Bell
-from app.delivery.quarantine import Chunk, Listed, RefusedLane
+from app.delivery.quarantine import Listed, RefusedLane
 from app.keyring.service import SHORT_CHARACTERS
 from app.models import Quarantine
 
@@ -28,6 +29,8 @@ Which = Annotated[UUID | None, typer.Argument(metavar="[ID]", help="One of the l
 Host = Annotated[str | None, typer.Option(help="All that are open of this push service, as the list names it.")]
 All = Annotated[bool, typer.Option("--all", help="All that are open.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+LetGo = Callable[[Session, UUID, Sequence[str]], int]
 
 quarantine = typer.Typer(
     no_args_is_help=True, help="Suspected mass losses: what is held, and what is to become of it."
@@ -60,7 +63,7 @@ def restore(which: Which = None, host: Host = None, all_: All = False) -> None:
         for each in chosen:
             if each.ended_at is None:
                 _let_the_last_join(sessions, each)
-        done = _go_through(sessions, chosen, "Restoring", quarantines.restore_some, quarantines.RESTORED)
+        done = _go_through(sessions, chosen, "Restoring", quarantines.restore, quarantines.RESTORED)
     raise typer.Exit(_say(done, "active again"))
 
 
@@ -76,7 +79,7 @@ def prune(which: Which = None, host: Host = None, all_: All = False, yes: Yes = 
             members = sum(quarantines.count(session, each.id) for each in chosen)
         if members and not yes:
             typer.confirm(f"Delete {members:,} subscriptions? They can only come back by themselves.", abort=True)
-        done = _go_through(sessions, chosen, "Deleting", quarantines.prune_some, quarantines.PRUNED)
+        done = _go_through(sessions, chosen, "Deleting", quarantines.prune, quarantines.PRUNED)
     raise typer.Exit(_say(done, "deleted"))
 
 
@@ -129,7 +132,7 @@ def _go_through(
     sessions: SessionFactory,
     chosen: Iterable[Quarantine],
     verb: str,
-    let_some_go: Callable[..., Chunk],
+    let_go: LetGo,
     how: str,
 ) -> list[tuple[Quarantine, int, int]]:
     """Let everybody go who is in these now; return for each how many did, and how many are left."""
@@ -138,7 +141,7 @@ def _go_through(
         with transaction(sessions) as session:
             until, total = database_now(session), quarantines.count(session, each.id)
         with _progress(f"{verb} at {each.endpoint_host}", total) as advance:
-            count = sum(_chunks(sessions, let_some_go, each.id, until, advance))
+            count = sum(_chunks(sessions, let_go, each.id, until, advance))
         with transaction(sessions) as session:
             left = quarantines.end_if_empty(session, each.id, how)
         done.append((each, count, left))
@@ -146,19 +149,20 @@ def _go_through(
 
 
 def _chunks(
-    sessions: SessionFactory,
-    let_some_go: Callable[..., Chunk],
-    quarantine_id: UUID,
-    until: datetime,
-    advance: Callable[[int], None],
+    sessions: SessionFactory, let_go: LetGo, quarantine_id: UUID, until: datetime, advance: Callable[[int], None]
 ) -> Iterator[int]:
-    may_be_more = True
-    while may_be_more:
+    """Yield how many are let go, chunk by chunk, until nobody is left who came in until then."""
+    let_go_of_found = True
+    while let_go_of_found:
         with transaction(sessions) as session:
-            chunk = let_some_go(session, quarantine_id, until=until)
-        advance(chunk.let_go)
-        yield chunk.let_go
-        may_be_more = chunk.may_be_more
+            found = quarantines.members(session, quarantine_id, until=until)
+        let_go_of_found = False
+        for first in range(0, len(found), quarantines.ROWS_AT_ONCE):
+            with transaction(sessions) as session:
+                count = let_go(session, quarantine_id, found[first : first + quarantines.ROWS_AT_ONCE])
+            let_go_of_found |= count > 0
+            advance(count)
+            yield count
 
 
 @contextmanager

@@ -4,8 +4,8 @@ A push service that errs, or a wrong setting of ours, must not cost an audience.
 they are; a quarantine keeps them from being purged until an operator has decided (quarantine.py).
 """
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app.db.arrays import plain_array
 from app.db.session import SessionFactory, transaction
 from app.delivery.lanes import Lane
 from app.ids import new_id
@@ -24,39 +25,29 @@ GONE_SHARE = 0.2
 WINDOW_HOURS = 24
 # Each in a transaction of its own: nobody who sends waits for more than that.
 ROWS_AT_ONCE = 1_000
+FOUND_AT_ONCE = 100_000
 COUNTED_AT_ONCE = 20_000
-STATEMENT_TIMEOUT = "30s"
 
 # Served by ix_push_subscriptions_gone_at. Who is in a quarantine that has ended was judged by an operator.
 _GONE = text(
     f"""
-    WITH gone AS MATERIALIZED (
-        SELECT tenant_id, endpoint_host, vapid_key_id, gone_at, first_accepted_at IS NOT NULL AS is_established
-        FROM push_subscriptions
-        WHERE gone_at > now() - interval '{WINDOW_HOURS} hours' AND quarantine_id IS NULL AND deleted_at IS NULL
-    ), lane AS MATERIALIZED (
-        SELECT lane.*,
-               greatest(now() - interval '{WINDOW_HOURS} hours', (
-                   SELECT max(ended_at) FROM push_quarantines AS ended
-                   WHERE ended.tenant_id = lane.tenant_id
-                     AND ended.endpoint_host = lane.endpoint_host
-                     AND ended.vapid_key_id = lane.vapid_key_id
-               )) AS since,
-               (
-                   SELECT id FROM push_quarantines AS open
-                   WHERE open.tenant_id = lane.tenant_id
-                     AND open.endpoint_host = lane.endpoint_host
-                     AND open.vapid_key_id = lane.vapid_key_id
-                     AND open.ended_at IS NULL
-               ) AS open_id
-        FROM (SELECT DISTINCT tenant_id, endpoint_host, vapid_key_id FROM gone) AS lane
-    )
-    SELECT tenant_id, endpoint_host, vapid_key_id, since, open_id,
-           count(*) FILTER (WHERE is_established) AS established
-    FROM lane JOIN gone USING (tenant_id, endpoint_host, vapid_key_id)
-    WHERE gone_at > since
-    GROUP BY tenant_id, endpoint_host, vapid_key_id, since, open_id
-    HAVING open_id IS NOT NULL OR count(*) FILTER (WHERE is_established) >= {ENOUGH_GONE}
+    SELECT tenant_id, endpoint_host, vapid_key_id,
+           greatest(now() - interval '{WINDOW_HOURS} hours', known.ended_at) AS since,
+           known.open_id,
+           count(*) FILTER (WHERE subscription.first_accepted_at IS NOT NULL) AS established
+    FROM push_subscriptions AS subscription
+    LEFT JOIN (
+        SELECT tenant_id, endpoint_host, vapid_key_id, max(ended_at) AS ended_at,
+               (array_agg(id) FILTER (WHERE ended_at IS NULL))[1] AS open_id
+        FROM push_quarantines
+        GROUP BY tenant_id, endpoint_host, vapid_key_id
+    ) AS known USING (tenant_id, endpoint_host, vapid_key_id)
+    WHERE subscription.gone_at > now() - interval '{WINDOW_HOURS} hours'
+      AND subscription.quarantine_id IS NULL AND subscription.deleted_at IS NULL
+      AND (known.ended_at IS NULL OR subscription.gone_at > known.ended_at)
+    GROUP BY tenant_id, endpoint_host, vapid_key_id, known.ended_at, known.open_id
+    HAVING known.open_id IS NOT NULL
+        OR count(*) FILTER (WHERE subscription.first_accepted_at IS NOT NULL) >= {ENOUGH_GONE}
     ORDER BY tenant_id, endpoint_host, vapid_key_id
     """  # noqa: S608 - constants
 )
@@ -76,30 +67,27 @@ _ACCEPTED = text(
     """
 )
 _HOLD_OPEN = text("SELECT 1 FROM push_quarantines WHERE id = :quarantine_id AND ended_at IS NULL FOR SHARE")
+_NOT_HELD = text(
+    """
+    SELECT CAST(id AS text) FROM push_subscriptions
+    WHERE gone_at > :since
+      AND tenant_id = :tenant_id AND endpoint_host = :endpoint_host AND vapid_key_id = :vapid_key_id
+      AND quarantine_id IS NULL AND deleted_at IS NULL
+    LIMIT :at_once
+    """
+)
+# Looked up by their key and nothing else: the statistics know nothing of a loss a moment ago.
 _JOIN = text(
     """
-    WITH chosen AS MATERIALIZED (
-        SELECT id, gone_at FROM push_subscriptions
-        WHERE gone_at >= :from AND (gone_at, id) > (:from, :after)
-          AND tenant_id = :tenant_id AND endpoint_host = :endpoint_host AND vapid_key_id = :vapid_key_id
-          AND quarantine_id IS NULL AND deleted_at IS NULL
-        ORDER BY gone_at, id
-        LIMIT :at_once
-    ), held AS MATERIALIZED (
-        SELECT subscription.id FROM push_subscriptions AS subscription JOIN chosen ON chosen.id = subscription.id
-        ORDER BY subscription.id
-        FOR NO KEY UPDATE OF subscription
-    ), joined AS (
-        UPDATE push_subscriptions AS subscription
-        SET quarantine_id = :quarantine_id, quarantined_at = now()
-        FROM held
-        WHERE subscription.id = held.id
-          AND subscription.gone_at IS NOT NULL AND subscription.deleted_at IS NULL
-          AND subscription.quarantine_id IS NULL
-        RETURNING 1
+    WITH held AS MATERIALIZED (
+        SELECT id, gone_at, deleted_at, quarantine_id FROM push_subscriptions
+        WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
     )
-    SELECT last.gone_at, last.id, (SELECT count(*) FROM joined) AS joined
-    FROM (SELECT gone_at, id FROM chosen ORDER BY gone_at DESC, id DESC LIMIT 1) AS last
+    UPDATE push_subscriptions AS subscription
+    SET quarantine_id = :quarantine_id, quarantined_at = now()
+    FROM held
+    WHERE subscription.id = held.id
+      AND held.gone_at IS NOT NULL AND held.deleted_at IS NULL AND held.quarantine_id IS NULL
     """
 )
 _NOBODY = UUID(int=0)
@@ -134,17 +122,28 @@ def look(sessions: SessionFactory) -> None:
 
     Owns its transactions, all of them short. Safe to repeat, to interrupt and to run twice at once.
     """
+    hold(sessions, losses_not_believed(sessions))
+
+
+def losses_not_believed(sessions: SessionFactory) -> list[Loss]:
+    """Return the losses of lanes with an open quarantine: those that had one, and those that now get one."""
     with transaction(sessions) as session:
         found = losses(session)
-    for loss in found:
-        quarantine_id = loss.open_id
-        if quarantine_id is None:
-            tried = tried_in(sessions, loss)
-            if not is_mass_loss(loss.established, tried):
-                continue
-            quarantine_id = _open(sessions, loss, tried)
-        if quarantine_id is not None:
-            join(sessions, quarantine_id, loss.lane, since=loss.since)
+    return [loss for loss in (_judged(sessions, loss) for loss in found) if loss.open_id is not None]
+
+
+def hold(sessions: SessionFactory, not_believed: Iterable[Loss]) -> None:
+    """Let those join who are gone in these lanes."""
+    for loss in not_believed:
+        if loss.open_id is not None:
+            join(sessions, loss.open_id, loss.lane, since=loss.since)
+
+
+def _judged(sessions: SessionFactory, loss: Loss) -> Loss:
+    if loss.open_id is not None:
+        return loss
+    tried = tried_in(sessions, loss)
+    return replace(loss, open_id=_open(sessions, loss, tried)) if is_mass_loss(loss.established, tried) else loss
 
 
 def tried_in(sessions: SessionFactory, loss: Loss) -> int:
@@ -174,17 +173,23 @@ def join(sessions: SessionFactory, quarantine_id: UUID, lane: Lane, *, since: da
 
 
 def _join_by_and_by(sessions: SessionFactory, quarantine_id: UUID, lane: Lane, since: datetime) -> Generator[int]:
-    values = {**lane._asdict(), "quarantine_id": quarantine_id, "at_once": ROWS_AT_ONCE}
-    gone_at, after = since, _NOBODY
-    while True:
+    """Yield how many have joined, chunk by chunk."""
+    values = {**lane._asdict(), "since": since, "at_once": FOUND_AT_ONCE}
+    joined_of_found = True
+    while joined_of_found:
         with transaction(sessions) as session:
-            if session.execute(_HOLD_OPEN, {"quarantine_id": quarantine_id}).one_or_none() is None:
-                return
-            last = session.execute(_JOIN, {**values, "from": gone_at, "after": after}).one_or_none()
-        if last is None:
-            return
-        gone_at, after = last.gone_at, last.id
-        yield last.joined
+            found = sorted(session.scalars(_NOT_HELD, values))
+        joined_of_found = False
+        for first in range(0, len(found), ROWS_AT_ONCE):
+            ids = found[first : first + ROWS_AT_ONCE]
+            with transaction(sessions) as session:
+                if session.execute(_HOLD_OPEN, {"quarantine_id": quarantine_id}).one_or_none() is None:
+                    return
+                joined = session.connection().execute(
+                    _JOIN, {"quarantine_id": quarantine_id, "ids": plain_array(ids)}
+                )
+            joined_of_found |= joined.rowcount > 0
+            yield joined.rowcount
 
 
 def _open(sessions: SessionFactory, loss: Loss, tried: int) -> UUID | None:

@@ -4,7 +4,7 @@ A million subscriptions may be in a quarantine: they are restored and pruned in 
 nobody is left. Interrupted, it goes on where it was.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -12,50 +12,53 @@ from uuid import UUID
 from sqlalchemy import TextClause, func, select, text, update
 from sqlalchemy.orm import Session
 
+from app.db.arrays import plain_array
 from app.delivery.lanes import Lane
 from app.delivery.pace import PauseReason
 from app.models import Quarantine, ServiceState, Tenant, VapidKey
 
+# Let go in one transaction: nobody who sends waits for more than that.
 ROWS_AT_ONCE = 1_000
+FOUND_AT_ONCE = 100_000
 LISTED = 50
 RELEASED, PRUNED, RESTORED = "released", "pruned", "restored"
 
 # Served by ix_push_subscriptions_quarantine_id. Who subscribed again is not in it any more.
 _MEMBERS = "quarantine_id = :quarantine_id AND gone_at IS NOT NULL AND deleted_at IS NULL"
 _COUNT = text(f"SELECT count(*) FROM push_subscriptions WHERE {_MEMBERS}")  # noqa: S608 - constants
-# Whoever is let go leaves the index, so the next chunk begins where this one ended; rows are locked by their key.
+_FIND = text(
+    f"""
+    SELECT CAST(id AS text) FROM push_subscriptions
+    WHERE {_MEMBERS} AND quarantined_at <= :until LIMIT :at_once
+    """  # noqa: S608 - constants
+)
+# Looked up by their key and nothing else: the statistics know nothing of a loss a moment ago.
 _LET_GO = """
-    WITH chosen AS MATERIALIZED (
-        SELECT id FROM push_subscriptions WHERE {members} AND quarantined_at <= :until LIMIT :at_once
-    ), held AS MATERIALIZED (
-        SELECT subscription.id FROM push_subscriptions AS subscription JOIN chosen ON chosen.id = subscription.id
-        ORDER BY subscription.id
-        FOR NO KEY UPDATE OF subscription
-    ), let_go AS (
-        UPDATE push_subscriptions AS subscription
-        SET quarantine_id = NULL, quarantined_at = NULL, updated_at = now(), {change}
-        FROM held
-        WHERE subscription.id = held.id AND {members}
-        RETURNING 1
+    WITH held AS MATERIALIZED (
+        SELECT id, gone_at, deleted_at, quarantine_id FROM push_subscriptions
+        WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
     )
-    SELECT (SELECT count(*) FROM let_go) AS let_go, EXISTS (SELECT FROM chosen) AS may_be_more
+    UPDATE push_subscriptions AS subscription
+    SET quarantine_id = NULL, quarantined_at = NULL, updated_at = now(), {change}
+    FROM held
+    WHERE subscription.id = held.id
+      AND held.quarantine_id = :quarantine_id AND held.gone_at IS NOT NULL AND held.deleted_at IS NULL
 """
 # Switched off by its user since: then it stays off. `updated_at` is when somebody last changed it, no mark of ours.
 _RESTORE = text(
     _LET_GO.format(
-        members=_MEMBERS,
         change="enabled = subscription.enabled OR subscription.updated_at <= subscription.gone_at,"
         " gone_at = NULL, failure_count = 0, last_failure_at = NULL, last_failure_reason = NULL",
     )
 )
-_PRUNE = text(_LET_GO.format(members=_MEMBERS, change="deleted_at = now()"))
-# Whoever waits for a retry there is tried again at once. Passes over what somebody is just working on.
+_PRUNE = text(_LET_GO.format(change="deleted_at = now()"))
+# Whoever was put off there is tried at once. Passes over what somebody is just working on, or a request holds.
 _HASTEN = text(
     """
     WITH waiting AS MATERIALIZED (
         SELECT id FROM push_delivery_batches
         WHERE tenant_id = :tenant_id AND endpoint_host = :endpoint_host AND vapid_key_id = :vapid_key_id
-          AND state = 'ready' AND not_before > now() AND claimed_at IS NOT NULL
+          AND state = 'ready' AND not_before > now() AND (claimed_at IS NOT NULL OR attempt > 1)
         FOR NO KEY UPDATE SKIP LOCKED
     )
     UPDATE push_delivery_batches AS batch SET not_before = now() FROM waiting WHERE batch.id = waiting.id
@@ -84,13 +87,6 @@ class RefusedLane(NamedTuple):
     tenant: str
     tried: int
     refused: int
-
-
-class Chunk(NamedTuple):
-    """How many were let go, and whether there may be more."""
-
-    let_go: int
-    may_be_more: bool
 
 
 def lane_of(quarantine: Quarantine) -> Lane:
@@ -167,14 +163,20 @@ def release(session: Session, quarantine_id: UUID) -> int | None:
     return members
 
 
-def restore_some(session: Session, quarantine_id: UUID, *, until: datetime) -> Chunk:
-    """Make some active again who came in until then, of an open quarantine or of one that has ended."""
-    return _let_go(session, _RESTORE, quarantine_id, RESTORED, until)
+def members(session: Session, quarantine_id: UUID, *, until: datetime) -> list[str]:
+    """Return ids of those who came in until then: a great many at most, so ask again when they are let go."""
+    values = {"quarantine_id": quarantine_id, "until": until, "at_once": FOUND_AT_ONCE}
+    return sorted(session.scalars(_FIND, values))
 
 
-def prune_some(session: Session, quarantine_id: UUID, *, until: datetime) -> Chunk:
-    """Soft-delete some who came in until then."""
-    return _let_go(session, _PRUNE, quarantine_id, PRUNED, until)
+def restore(session: Session, quarantine_id: UUID, ids: Sequence[str]) -> int:
+    """Make these active again, of a quarantine that is open or has ended; return how many still were in it."""
+    return _let_go(session, _RESTORE, quarantine_id, RESTORED, ids)
+
+
+def prune(session: Session, quarantine_id: UUID, ids: Sequence[str]) -> int:
+    """Soft-delete these; return how many still were in it."""
+    return _let_go(session, _PRUNE, quarantine_id, PRUNED, ids)
 
 
 def end_if_empty(session: Session, quarantine_id: UUID, how: str) -> int:
@@ -210,18 +212,18 @@ def resume(session: Session, lanes: Collection[Lane]) -> None:
         session.execute(_HASTEN, lane._asdict())
 
 
-def _let_go(session: Session, statement: TextClause, quarantine_id: UUID, how: str, until: datetime) -> Chunk:
+def _let_go(session: Session, statement: TextClause, quarantine_id: UUID, how: str, ids: Sequence[str]) -> int:
     quarantine = _locked(session, quarantine_id)  # before its members, as whoever lets them join does
-    values = {"quarantine_id": quarantine_id, "until": until, "at_once": ROWS_AT_ONCE}
-    chunk = Chunk(*session.execute(statement, values).one())
-    if chunk.let_go:
+    values = {"quarantine_id": quarantine_id, "ids": plain_array(ids)}
+    let_go = session.connection().execute(statement, values).rowcount
+    if let_go:
         is_another_end = quarantine.ended_as not in (None, how)
         before = 0 if is_another_end else quarantine.ended_count or 0
-        changed: dict[str, Any] = {"ended_count": before + chunk.let_go}
+        changed: dict[str, Any] = {"ended_count": before + let_go}
         if is_another_end:
             changed["ended_as"] = how
         session.execute(update(Quarantine).where(Quarantine.id == quarantine_id).values(**changed))
-    return Chunk(chunk.let_go, chunk.may_be_more and chunk.let_go > 0)
+    return let_go
 
 
 def _end(session: Session, quarantine_id: UUID, how: str, members: int) -> None:

@@ -14,7 +14,8 @@ LOCK_KEY = 0x70757368_67756172  # "pushguar"
 class MassLossGuard:
     """The job for Periodic. Every process runs it; the leader looks, the others stand by to take over.
 
-    To find out how many were tried may take reading the whole audience: it may take a share of the time, no more.
+    To find out how many were tried may take reading the whole audience: that is done for a share of the time, no
+    more. Who is to be held is held at once.
     """
 
     def __init__(self) -> None:
@@ -26,10 +27,11 @@ class MassLossGuard:
             return
         started = time.monotonic()
         try:
-            guard.look(sessions)
+            not_believed = guard.losses_not_believed(sessions)
         finally:
             finished = time.monotonic()
             self._look_again_at = finished + (finished - started) / COUNTING_SHARE
+        guard.hold(sessions, not_believed)
 
     def close(self) -> None:
         self._leader.resign()
