@@ -33,6 +33,8 @@ _CREDENTIALS_IN_HEADER = re.compile(
     r"\b((?:Bearer|Basic|WebPush)\s+)[\w.~+/=-]{16,}|\b(vapid\s+)t=[^\s,]+(?:\s*,\s*k=[\w=-]+)?", re.IGNORECASE
 )
 _JWT = re.compile(r"\beyJ[\w-]{8,}\.[\w-]*\.[\w-]*(?:\.[\w-]*\.[\w-]*)?")
+# An API key, after the beginning that names it in `api-keys list`.
+_API_KEY = re.compile(r"\b(pns_[\w-]{8})[\w-]+")
 # SQLAlchemy shows a statement's parameters, PostgreSQL the row that broke a rule.
 _SQL_PARAMETERS = re.compile(r"\[parameters: .*?\](?=\s*\n|\s*\(Background|\s*$)", re.DOTALL)
 _SQL_DETAIL = re.compile(r"(DETAIL|CONTEXT):.*")
@@ -55,6 +57,8 @@ class Redactor:
             value = _CREDENTIALS_IN_URL.sub(MASK, value)
         if "eyJ" in value:
             value = _JWT.sub(MASK, value)
+        if "pns_" in value:
+            value = _API_KEY.sub(rf"\1{MASK}", value)
         if "[parameters: " in value:
             value = _SQL_PARAMETERS.sub(f"[parameters: {MASK}]", value)
         if "DETAIL:" in value or "CONTEXT:" in value:

@@ -20,6 +20,7 @@ JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VyX2lkIjoiNDIifQ.c2lnbmF0dXJl"
         ("postgresql://user:p4ss@db/push", f"postgresql://{MASK}@db/push"),
         ("redis://:p4ss@cache:6379/0", f"redis://{MASK}@cache:6379/0"),
         (f"token {JWT} refused", f"token {MASK} refused"),
+        (f"key pns_AbCdEfGh{'-' * 35} refused", f"key pns_AbCdEfGh{MASK} refused"),
         ("Authorization: Bearer 0123456789abcdef0123", f"Authorization: Bearer {MASK}"),
         ("vapid t=abcdefghijklmnop.qr.st, k=BAAA_-x", f"vapid {MASK}"),
         ("[parameters: {'endpoint': 'x'}]\n(Background on", f"[parameters: {MASK}]\n(Background on"),
@@ -38,6 +39,7 @@ def test_secrets_in_text_are_masked_and_hosts_stay(text: str, masked: str) -> No
         "see https://docs.example.com/push/setup",
         "mail admin@example.com",
         "a vapid key was generated",
+        "pns_AbCdEfGh of blog is revoked",
         "HTTPSConnectionPool(host='fcm.googleapis.com', port=443): timed out",
     ],
 )
