@@ -1,24 +1,46 @@
 """Routes that answer with and without the trailing slash, and methods a path does not have.
 
+A parameter of the query that stands there twice is refused: who checks it before us may have read the other one.
+
 The OpenAPI document shows each path in the form it was declared in.
 """
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Coroutine, Sequence, Set
 from typing import Any
 from urllib.parse import unquote
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request, Response, params
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import Match
 from starlette.types import Scope
 
 UNMATCHED = "unmatched"
 
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
 
 class SlashAgnosticRoute(APIRoute):
     """A route that takes its path with or without the trailing slash: no redirect, no lost POST body."""
 
     spelled_out: Set[str] = frozenset()  # its router's paths without parameters: none of them is an id
+
+    def get_route_handler(self) -> Handler:
+        handler = super().get_route_handler()
+        names = {
+            each.alias for each in get_flat_params(self.dependant) if isinstance(each.field_info, params.Query)
+        }
+
+        async def handle(request: Request) -> Response:
+            repeated = [name for name in names if len(request.query_params.getlist(name)) > 1]
+            if repeated:
+                raise RequestValidationError(
+                    [{"loc": ("query", name), "type": "repeated", "msg": "must be given once"} for name in repeated]
+                )
+            return await handler(request)
+
+        return handle if names else handler
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http":

@@ -73,6 +73,19 @@ def test_the_query_string_survives_either_form(edge: EdgeFactory) -> None:
     assert client.get("/echo?word=a").json() == client.get("/echo/?word=a").json() == "a"
 
 
+def test_a_parameter_that_stands_in_the_query_twice_is_refused_by_name(edge: EdgeFactory) -> None:
+    router = api_router(prefix="/echo")
+
+    @router.get("/")
+    def echo(word: str, loud: bool = False) -> str:
+        return word
+
+    answer = edge(router).get("/echo/?word=a&loud=1&word=b&other=1&other=2")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert answer.json()["errors"] == [{"location": "query", "pointer": "/word", "message": "must be given once"}]
+
+
 def test_head_is_get_without_the_body(client: TestClient) -> None:
     got = client.get("/letters/")
 
