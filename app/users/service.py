@@ -75,14 +75,13 @@ def erase(sessions: SessionFactory, tenant_id: UUID, user_id: str) -> Erasure:
 
 def export(session: Session, tenant_id: UUID, user_id: str, *, after: Cursor | None) -> Kept:
     """Return what is kept of the user, with DELIVERIES_AT_ONCE deliveries at most."""
-    subscriptions = repository.subscriptions_of(session, tenant_id, user_id)
-    own = [subscription.id for subscription in subscriptions]
+    own = repository.subscription_ids_of(session, tenant_id, user_id)
     deliveries = repository.deliveries_of(session, own, after=after, limit=DELIVERIES_AT_ONCE + 1)
     page = deliveries[:DELIVERIES_AT_ONCE]
     last = page[-1] if len(deliveries) > DELIVERIES_AT_ONCE else None
     is_first = after is None
     return Kept(
-        subscriptions=subscriptions if is_first else [],
+        subscriptions=repository.subscriptions_of(session, tenant_id, user_id) if is_first else [],
         notifications=_naming(session, tenant_id, user_id, own) if is_first else [],
         deliveries=page,
         receipts=repository.receipts_of(session, page),
