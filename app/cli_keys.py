@@ -26,6 +26,17 @@ from app.settings import Settings
 IN_USE = 1
 WIDTH = 150  # a narrower terminal folds the lines, but nothing is cut short
 
+_AFTER_ROTATING = """\
+The new application server key: {new}
+Browsers subscribe with it from now on: GET /vapid/public-key tells it. Pages that have the old one written into
+them are to be changed."""
+_ABOUT_THE_OLD_KEY = """\
+{old} keeps signing for those who subscribed with it. `python -m app.cli keys status` tells how many are left, and
+when none is:
+    python -m app.cli keys retire {old}"""
+_ABOUT_THE_VARIABLES = """\
+VAPID_PRIVATE_KEY and VAPID_PUBLIC_KEY may stay: they hold a key from before, and a restart does not bring it back."""
+
 Key = Annotated[str, typer.Argument(help="The public key, or its first characters: at least six, enough to tell.")]
 TenantSlug = Annotated[str | None, typer.Option("--tenant", help="The tenant's short name.")]
 
@@ -59,22 +70,11 @@ def rotate(
         before = session.scalars(of_tenant.where(VapidKey.is_active)).one_or_none()
         new = _keyring(settings).rotate(session, tenant_id, whatever_opens=force)
         is_configured = session.scalars(of_tenant.where(VapidKey.is_configured)).first() is not None
-    typer.echo(f"The new application server key: {new.public_key}")
-    typer.echo(
-        "Browsers subscribe with it from now on: GET /vapid/public-key tells it. Pages that have the old one"
-    )
-    typer.echo("written into them are to be changed.")
+    typer.echo(_AFTER_ROTATING.format(new=new.public_key))
     if before is not None:
-        typer.echo(
-            f"{short(before)} keeps signing for those who subscribed with it. `python -m app.cli keys status`"
-        )
-        typer.echo("tells how many are left, and when none is:")
-        typer.echo(f"    python -m app.cli keys retire {short(before)}")
+        typer.echo(_ABOUT_THE_OLD_KEY.format(old=short(before)))
     if is_configured:
-        typer.echo(
-            "VAPID_PRIVATE_KEY and VAPID_PUBLIC_KEY may stay: they hold a key from before, and a restart does"
-        )
-        typer.echo("not bring it back.")
+        typer.echo(_ABOUT_THE_VARIABLES)
 
 
 @keys.command()
@@ -155,7 +155,8 @@ def _off(dependents: Dependents) -> str:
 
 
 def _lost(dependents: Dependents) -> str:
-    return f"{dependents.total:,} subscriptions are not reached." if dependents.total else ""
+    count = dependents.total
+    return f"{count:,} subscription{'s are' if count > 1 else ' is'} given up." if count else ""
 
 
 def _table(found: list[KeyStatus]) -> Table:

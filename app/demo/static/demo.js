@@ -98,7 +98,7 @@ async function subscribe() {
   await register(await subscribeBrowser(publicKey), publicKey);
 }
 
-/** The browser's subscription under this key. One under another key is given up: nobody can send to it. */
+/** The browser's subscription under this key. One under another makes way for it: so they move over after a rotation. */
 async function subscribeBrowser(publicKey) {
   const existing = await registration.pushManager.getSubscription();
   if (existing && base64url(existing.options.applicationServerKey) === publicKey) {
