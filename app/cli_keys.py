@@ -35,7 +35,7 @@ _ABOUT_THE_OLD_KEY = """\
 when none is:
     python -m app.cli keys retire {old}"""
 _ABOUT_THE_VARIABLES = """\
-VAPID_PRIVATE_KEY and VAPID_PUBLIC_KEY may stay: they hold a key from before, and a restart does not bring it back."""
+VAPID_PRIVATE_KEY and VAPID_PUBLIC_KEY may stay: they hold a key from before, which no restart brings back."""
 
 Key = Annotated[str, typer.Argument(help="The public key, or its first characters: at least six, enough to tell.")]
 TenantSlug = Annotated[str | None, typer.Option("--tenant", help="The tenant's short name.")]
