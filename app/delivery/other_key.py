@@ -3,12 +3,14 @@
 It is taken for one of the key that was active then. While no push service has accepted a message for it and it is
 refused (401, 403), it is moved from key to key: from each to the one made before it, from the first to the last.
 The delivery goes with it, at once, until it would come to the active key: those made since cannot be the one. Who
-was refused with all of them is marked, and is tried once a notification from then on.
+was refused with all of them is marked and stays with the active one. After ten minutes the others are tried anew:
+the fault may have been ours.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import select, text
@@ -23,9 +25,11 @@ from app.delivery.recipients import Answered, Recipient
 from app.models import DeliveryStatus, VapidKey
 from app.push.outcome import Outcome, Verdict
 
+MARK_STANDS = timedelta(minutes=10)
+
 _AS_STORED = text(
     """
-    SELECT CAST(id AS text), vapid_key_id, key_mismatch_at IS NOT NULL,
+    SELECT CAST(id AS text), vapid_key_id, coalesce(key_mismatch_at > now() - :mark_stands, false),
            key_is_assumed AND first_accepted_at IS NULL AND updated_at <= :claimed_at
     FROM push_subscriptions
     WHERE id = ANY(CAST(:ids AS uuid[])) AND deleted_at IS NULL
@@ -62,17 +66,21 @@ def find(session: Session, work: Work, answered: Sequence[Answered]) -> OtherKey
     keys = _keys_that_sign(session, work.lane.tenant_id) if found.refused else {}
     if len(keys) < 2:
         return found
-    stored = session.execute(_AS_STORED, {"ids": plain_array(found.refused), "claimed_at": work.claimed_at})
+    stored = session.execute(
+        _AS_STORED, {"ids": plain_array(found.refused), "claimed_at": work.claimed_at, "mark_stands": MARK_STANDS}
+    )
     for subscription_id, key_id, is_marked, may_move in stored:
+        if is_marked:
+            continue
         recipient, _ = found.refused[subscription_id]
         if str(key_id) != recipient.vapid_key_id:
             # It was moved, or subscribed again, since it was claimed: this answer is not about the key it has.
-            if not is_marked and key_id in keys:
+            if key_id in keys:
                 found.tried[subscription_id] = key_id
         elif may_move:
             following = _key_after(key_id, keys)
             found.moved[subscription_id] = following
-            if not is_marked and not keys[following]:
+            if not keys[following]:
                 found.tried[subscription_id] = following
     return found
 

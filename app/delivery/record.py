@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import func, text, update
+from sqlalchemy import and_, case, func, text, update
 from sqlalchemy.orm import Session
 
 from app.db.arrays import plain_array
@@ -61,7 +61,19 @@ _MARK_ACCEPTED = text(
 )
 _MARKS: dict[Verdict, dict[str, Any]] = {
     Verdict.GONE: {"gone_at": func.now(), "enabled": False},
-    Verdict.KEY_MISMATCH: {"key_mismatch_at": func.now()},
+    # Who was never accepted keeps a mark that stands: see other_key.py.
+    Verdict.KEY_MISMATCH: {
+        "key_mismatch_at": case(
+            (
+                and_(
+                    Subscription.first_accepted_at.is_(None),
+                    Subscription.key_mismatch_at > func.now() - other_key.MARK_STANDS,
+                ),
+                Subscription.key_mismatch_at,
+            ),
+            else_=func.now(),
+        )
+    },
 }
 
 

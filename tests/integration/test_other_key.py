@@ -5,6 +5,7 @@ from sqlalchemy import select
 
 from app.db.session import transaction
 from app.delivery import plan, record
+from app.delivery.other_key import MARK_STANDS
 from app.delivery.run import run_batch
 from app.keyring import retiring
 from app.models import DEFAULT_TENANT_ID, DeliveryLog
@@ -96,6 +97,24 @@ def test_somebody_elses_key_is_tried_with_each_of_ours_once_and_then_once_a_noti
     assert (log.status, log.reason, log.response_code) == ("failed", "key_mismatch", 403)
     assert marked_at is not None
     assert posts(forged) == [403] * 4
+    assert forged.row.key_mismatch_at == marked_at
+    change(forged, key_mismatch_at=marked_at - MARK_STANDS)
+    send_and_finish(pipeline)
+    assert posts(forged) == [403] * 6, "perhaps it was our fault"
+
+
+def test_a_fault_of_ours_leaves_everybody_with_the_key_that_is_likely(pipeline, push_service, subscribe, rotate):
+    rotate()
+    subscribers = subscribe(3)
+    push_service.answers(403)
+    for _ in range(3):
+        send_and_finish(pipeline)
+    push_service.script.clear()
+
+    send_and_finish(pipeline)
+
+    assert received(subscribers) == [1] * 3
+    assert [subscriber.row.key_mismatch_at for subscriber in subscribers] == [None] * 3
 
 
 @pytest.mark.parametrize("known", ["named", "established"])
