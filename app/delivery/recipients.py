@@ -21,6 +21,8 @@ _PENDING = text(
            subscription.auth,
            CAST(subscription.vapid_key_id AS text),
            CAST(extract(epoch FROM log.deadline - now()) AS double precision),
+           subscription.first_accepted_at IS NOT NULL,
+           subscription.key_mismatch_at,
            CASE WHEN subscription.id IS NULL OR subscription.deleted_at IS NOT NULL THEN 'unsubscribed'
                 WHEN subscription.gone_at IS NOT NULL THEN CASE
                     WHEN EXISTS (
@@ -31,9 +33,7 @@ _PENDING = text(
                 WHEN subscription.vapid_key_id IN (SELECT id FROM push_vapid_keys WHERE retired_at IS NOT NULL)
                 THEN 'key_retired'
                 WHEN log.deadline <= now() THEN 'deadline'
-           END,
-           subscription.first_accepted_at IS NOT NULL,
-           subscription.key_mismatch_at
+           END
     FROM push_delivery_logs AS log
     LEFT JOIN push_subscriptions AS subscription ON subscription.id = log.subscription_id
     WHERE log.planned_at >= :month_start AND log.planned_at < :month_end
@@ -81,21 +81,10 @@ def recipients_of(
     month_start, month_end = month_of(planned_at)
     rows = session.execute(_PENDING, {"batch_id": batch_id, "month_start": month_start, "month_end": month_end})
     recipients, settled = [], []
-    for (
-        subscription_id,
-        endpoint,
-        p256dh,
-        auth,
-        key_id,
-        seconds_left,
-        reason,
-        is_established,
-        refused_at,
-    ) in rows.all():
+    # Name by name: gathered by a star, they cost half as much again.
+    for who, endpoint, p256dh, auth, key_id, seconds, is_established, refused_at, reason in rows.all():
         if reason is None:
-            recipients.append(
-                Recipient(subscription_id, endpoint, p256dh, auth, key_id, seconds_left, is_established, refused_at)
-            )
+            recipients.append(Recipient(who, endpoint, p256dh, auth, key_id, seconds, is_established, refused_at))
         else:
-            settled.append(ledger.Entry(subscription_id, _STATUS_OF_REASON[reason], reason))
+            settled.append(ledger.Entry(who, _STATUS_OF_REASON[reason], reason))
     return recipients, settled

@@ -24,7 +24,10 @@ log = structlog.get_logger(__name__)
 
 
 class LaneWatch:
-    """One for each batch that runs. `write` is the last thing in a transaction, `committed` comes after it."""
+    """One for each batch that runs. `write` is the last thing in a transaction, `committed` comes after it.
+
+    `is_refused`: the lane refused our credentials when the batch was claimed, and has accepted nothing since.
+    """
 
     def __init__(self, work: Work, traffic: Traffic) -> None:
         self._lane = work.lane
