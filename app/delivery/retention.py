@@ -49,11 +49,13 @@ _HAS_UNFINISHED = text(
     )
     """
 )
-# By ix_push_subscriptions_gone_at and ix_push_subscriptions_deleted_at.
+# By ix_push_subscriptions_gone_at and ix_push_subscriptions_deleted_at. What an operator says of a quarantine can
+# be taken back for as long, however long it was open.
 _IS_TO_BE_PURGED = """
     subscription.{mark} < now() - :kept AND NOT EXISTS (
         SELECT FROM push_quarantines AS quarantine
-        WHERE quarantine.id = subscription.quarantine_id AND quarantine.ended_at IS NULL
+        WHERE quarantine.id = subscription.quarantine_id
+          AND (quarantine.ended_at IS NULL OR quarantine.ended_at >= now() - :kept)
     )
 """
 # Waits for nobody: who is just subscribing again, or being restored, stays.

@@ -15,7 +15,10 @@ from app.delivery.pace import Pause, PauseReason
 from app.ids import new_id
 from app.keyring.service import SHORT_CHARACTERS
 from app.models import DEFAULT_TENANT_ID
+from app.observability import metrics
+from app.workers.database_gauges import DatabaseGauges
 from tests.support.losses import FCM, add_key, add_subscriptions, counted, quarantines
+from tests.support.metric_samples import Samples
 
 APPLE = "web.push.apple.com"
 ACTIVE = "enabled AND gone_at IS NULL AND deleted_at IS NULL AND quarantine_id IS NULL AND quarantined_at IS NULL"
@@ -228,6 +231,21 @@ def test_release_ends_the_pause_of_who_refused_us_and_wakes_the_workers(sessions
             text("SELECT endpoint_host, reason, window_tried, strikes FROM push_service_states")
         )
         assert sorted(map(tuple, states)) == [(FCM, "refused", 40, 1), (APPLE, None, 0, 0)]
+
+
+def test_one_that_refuses_us_shows_until_it_accepts_something(client, sessions, key_id):
+    refuse(sessions, key_id)
+    execute(sessions, "UPDATE push_service_states SET paused_until = now()")
+
+    job = DatabaseGauges()
+    job.refresh(sessions)
+    job.close()
+    audience = client.get("/health/").json()["dependencies"]["audience"]
+
+    samples = Samples(metrics.render()[0].decode())
+    assert samples.value("push_services_paused", service="apple", reason="refused") == 1
+    assert audience["status"] == "degraded"
+    assert "refuses our credentials" in audience["detail"]
 
 
 @pytest.mark.parametrize(

@@ -306,12 +306,16 @@ def test_subscriptions_go_when_they_were_gone_or_deleted_for_thirty_days(
                 **{"id": new_id(), "tenant_id": DEFAULT_TENANT_ID, "endpoint_host": FCM, "vapid_key_id": key_id},
                 **{"gone_count": 1, "tried_count": 1, "ended_at": ended_at, "ended_as": ended_as},
             )
-            for ended_at, ended_as in ((None, None), (days.now, "released"))
+            for ended_at, ended_as in (
+                (None, None),
+                (days.now - timedelta(days=29), "released"),
+                (days.now - timedelta(days=31), "released"),
+            )
         ]
         session.add_all(quarantines)
         session.flush()
-        suspected, released = (quarantine.id for quarantine in quarantines)
-        stay = [alive, one(session, 29), one(session, 31, suspected)]
+        suspected, just_released, released = (quarantine.id for quarantine in quarantines)
+        stay = [alive, one(session, 29), one(session, 31, suspected), one(session, 60, just_released)]
         goes = [one(session, 31), one(session, 31, released), one(session, 400), one(session, 31)]
         foretold = preview(session, kept_days=90).subscriptions
 
