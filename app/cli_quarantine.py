@@ -25,7 +25,7 @@ from app.models import Quarantine
 DONE, SOME_ARE_LEFT = 0, 1
 WIDTH = 180  # of a table with millions in it; a narrower terminal folds the lines, but nothing is cut short
 
-Which = Annotated[UUID | None, typer.Argument(metavar="[ID]", help="One of the list.", show_default=False)]
+Which = Annotated[UUID | None, typer.Argument(metavar="ID", help="One of the list.", show_default=False)]
 Host = Annotated[str | None, typer.Option(help="All that are open of this push service, as the list names it.")]
 All = Annotated[bool, typer.Option("--all", help="All that are open.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -96,7 +96,8 @@ def release(which: Which = None, host: Host = None, all_: All = False) -> None:
                 refusing = [lane.lane for lane in quarantines.refused_lanes(session, host=host)]
                 quarantines.resume(session, refusing)
             Bell(sessions).ring()
-        for each in _chosen(sessions, which, host, all_):
+        chosen = _chosen(sessions, which, host, all_)
+        for each in chosen:
             with transaction(sessions) as session:
                 released = quarantines.release(session, each.id)
             typer.echo(
@@ -106,6 +107,8 @@ def release(which: Which = None, host: Host = None, all_: All = False) -> None:
             )
         for lane in refusing:
             typer.echo(f"{lane.endpoint_host}: the pause is over, it is tried again now.")
+        if not chosen and not refusing:
+            typer.echo("Nothing is in quarantine there, and our credentials are not refused.")
 
 
 def _chosen(sessions: SessionFactory, which: UUID | None, host: str | None, all_: bool) -> list[Quarantine]:

@@ -248,6 +248,17 @@ def test_one_that_refuses_us_shows_until_it_accepts_something(client, sessions, 
     assert "refuses our credentials" in audience["detail"]
 
 
+@pytest.mark.parametrize("verb", ["restore", "release", "prune"])
+def test_where_nothing_is_held_it_says_so(sessions, trip, verb):
+    trip()
+
+    result = run(verb, "--host", APPLE)
+
+    assert result.exit_code == 0
+    assert "Nothing is in quarantine there" in result.output
+    assert ends(sessions) == [(None, None)]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
