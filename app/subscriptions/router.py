@@ -89,9 +89,13 @@ def subscribe(
     dependencies=_READS,
     responses=problem_responses(404, 422, 429),
 )
-def get_subscription(subscription_id: UUID, session: SessionDep, requester: RequesterDep) -> SubscriptionOut:
+def get_subscription(
+    subscription_id: UUID, caller: CallerDep, session: SessionDep, requester: RequesterDep
+) -> SubscriptionOut:
     """Return a subscription of the caller's. One of somebody else looks like none."""
-    return SubscriptionOut.model_validate(service.get(session, requester, subscription_id))
+    found = SubscriptionOut.model_validate(service.get(session, requester, subscription_id))
+    may_only_read = caller.kind is CallerKind.SERVICE and Scope.MANAGE not in caller.scopes
+    return found.model_copy(update={"auth": None}) if may_only_read else found
 
 
 @router.put(

@@ -173,7 +173,9 @@ class SubscriptionOut(BaseModel):
     id: UUID
     endpoint: str
     p256dh: str
-    auth: str
+    auth: str | None = Field(
+        description="Null for an API key that may only read: with it one can replace the subscription."
+    )
     topics: list[str]
     enabled: bool
     user_id: str | None

@@ -14,9 +14,10 @@ from sqlalchemy import select, text
 from app.db.session import SessionFactory, transaction
 from app.ids import new_id
 from app.keyring.service import Keyring
-from app.models import DEFAULT_TENANT_ID, ApiKey, Subscription
+from app.models import DEFAULT_TENANT_ID, ApiKey, Subscription, Tenant
 from app.push import keys as push_keys
 from app.subscriptions import repository
+from app.tenants import api_keys
 from app.tenants.scopes import Scope
 from tests.support.api import SECRET_KEY
 from tests.support.browser_keys import a_subscription, browser_keys
@@ -325,3 +326,20 @@ def test_simultaneous_takeovers_end_with_one_owner(
     (row,) = live_rows(sessions)
     assert [answer.status_code for answer in answers] == [201, 201]
     assert (str(row.id), row.user_id) in {(answer.json()["id"], answer.json()["user_id"]) for answer in answers}
+
+
+def test_a_key_that_may_only_read_does_not_see_the_secret_that_could_replace_it(
+    client: TestClient, sessions: SessionFactory, credentials: Credentials
+) -> None:
+    created = client.post("/subscriptions/", json=a_subscription(), headers=credentials["alice"]).json()
+    with transaction(sessions) as session:
+        tenant = session.get_one(Tenant, DEFAULT_TENANT_ID)
+        key, _ = api_keys.create(session, tenant, "reader", scopes=[Scope.READ])
+
+    path = f"/subscriptions/{created['id']}/"
+    of_owner, of_service, of_reader = (
+        client.get(path, headers=headers).json()["auth"]
+        for headers in (credentials["alice"], credentials["service"], {"X-API-Key": key})
+    )
+
+    assert (of_owner, of_service, of_reader) == (AUTH, AUTH, None)
