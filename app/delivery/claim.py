@@ -87,7 +87,7 @@ def renew(session: Session, work: Work) -> bool:
 
 
 def close(session: Session, work: Work, *, give_back: bool = False, wait_seconds: float = 0.0) -> None:
-    """End the claim: the batch is closed, or, with rows not begun, given back for the next worker; after a while.
+    """End the claim: the batch is closed, or, with rows not begun, given back to be claimed after so many seconds.
 
     Does nothing when the lease was lost: the batch is another's then.
     """
