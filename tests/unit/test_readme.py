@@ -20,10 +20,11 @@ UNSET = "–"
 # Sections in the order of our style.
 SECTIONS = [
     *("Run it", "Use it", "The picture", "Where things live", "Configuration", "Testing", "Operating"),
-    *("Decisions", "Words we use"),
+    *("Attacks, and what holds", "Decisions", "Words we use"),
 ]
 PATHS = re.compile(r"(?:app|alembic|docker|tests)/[\w/.{},-]*")
 PARAMETER = re.compile(r"{\w+}")
+NAMED_TEST = re.compile(r"`([\w/]+\.py)::(\w+)` \|$", re.MULTILINE)
 METHODS = re.compile(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`]*)`")
 
 
@@ -176,3 +177,18 @@ def test_the_specifications_commands_stand_there_word_for_word() -> None:
 @pytest.mark.parametrize("block", code_blocks("python"))
 def test_the_python_example_is_python(block: str) -> None:
     compile(block, "README.md", "exec")
+
+
+def test_every_attack_has_a_test_that_is_there() -> None:
+    attacks = section("Attacks, and what holds")
+    rows = [line for line in attacks.splitlines() if re.match(r"\| (?!.* what happens \|)[^-]", line)]
+
+    named = NAMED_TEST.findall(attacks)
+    missing = [f"{file}::{name}" for file, name in named if not _is_defined(PROJECT_ROOT / "tests" / file, name)]
+
+    assert len(named) == len(rows) > 50
+    assert missing == []
+
+
+def _is_defined(file: Path, name: str) -> bool:
+    return file.exists() and f"\ndef {name}(" in file.read_text(encoding="utf-8")
