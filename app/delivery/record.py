@@ -48,12 +48,16 @@ _DROP_EMPTY = text(
 _LOCK_IN_KEY_ORDER = text(
     "SELECT FROM push_subscriptions WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE"
 )
-# What was replaced since it was claimed has another endpoint, which nobody has accepted yet.
+# What was replaced since it was claimed has another endpoint, and what was moved another key (other_key.py): nobody
+# has accepted that yet. Who was moved between planning and claiming is established by the next notification.
 _MARK_ACCEPTED = text(
     """
     UPDATE push_subscriptions
     SET last_used = now(),
-        first_accepted_at = coalesce(first_accepted_at, CASE WHEN updated_at <= :claimed_at THEN now() END),
+        first_accepted_at = coalesce(
+            first_accepted_at,
+            CASE WHEN updated_at <= :claimed_at AND vapid_key_id = :vapid_key_id THEN now() END
+        ),
         failure_count = 0,
         key_mismatch_at = NULL
     WHERE id = ANY(CAST(:ids AS uuid[]))
@@ -209,7 +213,8 @@ def _mark_subscriptions(
             _LOCK_IN_KEY_ORDER, {"ids": plain_array(chain(accepted, other_keys.moved, *by_verdict.values()))}
         )
     if accepted:
-        session.execute(_MARK_ACCEPTED, {"ids": plain_array(accepted), "claimed_at": work.claimed_at})
+        values = {"claimed_at": work.claimed_at, "vapid_key_id": work.lane.vapid_key_id}
+        session.execute(_MARK_ACCEPTED, {"ids": plain_array(accepted), **values})
     for verdict, ids in by_verdict.items():
         session.execute(
             update(Subscription)

@@ -21,6 +21,9 @@ from tests.support.delivery import (
     send,
 )
 
+REFUSED = Outcome(Verdict.KEY_MISMATCH, Reason.KEY_MISMATCH, 403)
+ACCEPTED = Outcome(Verdict.ACCEPTED, Reason.ACCEPTED, 201)
+
 
 @pytest.fixture
 def rotate(pipeline):
@@ -133,25 +136,47 @@ def test_whose_key_is_known_stays_with_it(pipeline, subscribe, rotate, known):
     assert subscriber.row.key_mismatch_at is not None
 
 
-def test_two_notifications_at_once_both_find_the_right_key(pipeline, subscribe, rotate):
-    [subscriber] = subscribe()
-    change(subscriber, vapid_key_id=rotate())
+def claimed_at_once(pipeline, count):
+    """Return so many notifications' batches, all claimed before any is recorded."""
     works = []
-    for sent in [send(pipeline, limits=NOTHING_INLINE) for _ in range(2)]:
+    for sent in [send(pipeline, limits=NOTHING_INLINE) for _ in range(count)]:
         with transaction(pipeline.sessions) as session:
             [batch_id] = plan.plan_page(session, sent.notification.id).batch_ids
             work = claim_batch(session, batch_id)
             assert work is not None
             works.append(work)
+    return works
 
-    for work in works:
-        with transaction(pipeline.sessions) as session:
-            refused = Outcome(Verdict.KEY_MISMATCH, Reason.KEY_MISMATCH, 403)
-            record.write(session, work, [(recipient, refused) for recipient in work.recipients])
+
+def record_all(pipeline, work, outcome):
+    with transaction(pipeline.sessions) as session:
+        record.write(session, work, [(recipient, outcome) for recipient in work.recipients])
+
+
+def test_two_notifications_at_once_both_find_the_right_key(pipeline, subscribe, rotate):
+    [subscriber] = subscribe()
+    change(subscriber, vapid_key_id=rotate())
+
+    for work in claimed_at_once(pipeline, 2):
+        record_all(pipeline, work, REFUSED)
         finish_with_a_worker(pipeline)  # the first is accepted before the second is recorded
 
     assert posts(subscriber) == [201, 201]
     assert subscriber.row.key_mismatch_at is None
+
+
+def test_what_one_key_got_accepted_does_not_establish_the_next(pipeline, subscribe, rotate):
+    [subscriber] = subscribe()
+    made_with = subscriber.row.vapid_key_id
+    rotate()
+    refused, accepted = claimed_at_once(pipeline, 2)
+
+    record_all(pipeline, refused, REFUSED)  # it is moved to the other key
+    record_all(pipeline, accepted, ACCEPTED)
+    send_and_finish(pipeline)
+
+    assert received([subscriber]) == [1]
+    assert subscriber.row.vapid_key_id == made_with
 
 
 def test_who_is_refused_with_the_only_key_is_marked(pipeline, subscribe, rotate, retire):
