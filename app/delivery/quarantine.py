@@ -44,7 +44,8 @@ _LET_GO = """
     WHERE subscription.id = held.id
       AND held.quarantine_id = :quarantine_id AND held.gone_at IS NOT NULL AND held.deleted_at IS NULL
 """
-# Switched off by its user since: then it stays off. `updated_at` is when somebody last changed it, no mark of ours.
+# Switched off by its user since: then it stays off. `updated_at` is when somebody last changed it, no mark of ours;
+# with new topics alone (subscriptions/service.py) it stays as it is.
 _RESTORE = text(
     _LET_GO.format(
         change="enabled = subscription.enabled OR subscription.updated_at <= subscription.gone_at,"

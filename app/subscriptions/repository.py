@@ -73,11 +73,11 @@ def add(session: Session, **values: Any) -> Subscription:
 
 
 def change(session: Session, subscription: Subscription, **values: Any) -> Subscription:
-    """Write new values, and when: the row comes back as it is stored now."""
+    """Write new values, and when, unless that is among them: the row comes back as it is stored now."""
     return session.scalars(
         update(Subscription)
         .where(Subscription.id == subscription.id)
-        .values(**values, updated_at=func.now())
+        .values({"updated_at": func.now(), **values})
         .returning(Subscription)
         .execution_options(populate_existing=True)
     ).one()

@@ -118,6 +118,9 @@ def change(
             "The push service no longer knows this subscription. Subscribe again in the browser."
         )
     given: dict[str, Any] = {"topics": topics, "enabled": enabled}
+    if enabled is None and subscription.gone_at is not None:
+        # A later one would say that its user switched it off: see delivery/quarantine.py.
+        given["updated_at"] = subscription.updated_at
     return repository.change(
         session, subscription, **{name: value for name, value in given.items() if value is not None}
     )

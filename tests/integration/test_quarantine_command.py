@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from typer.testing import CliRunner
 
 from app import cli
@@ -14,8 +14,10 @@ from app.delivery.lanes import Lane
 from app.delivery.pace import Pause, PauseReason
 from app.ids import new_id
 from app.keyring.service import SHORT_CHARACTERS
-from app.models import DEFAULT_TENANT_ID
+from app.models import DEFAULT_TENANT_ID, Subscription
 from app.observability import metrics
+from app.subscriptions import service
+from app.subscriptions.ownership import Requester
 from app.workers.database_gauges import DatabaseGauges
 from tests.support.losses import FCM, add_key, add_subscriptions, counted, quarantines
 from tests.support.metric_samples import Samples
@@ -136,6 +138,18 @@ def test_what_somebody_did_meanwhile_stays(sessions, trip, change, active):
 
     assert counted(sessions, ACTIVE) == active
     assert counted(sessions, "quarantine_id IS NOT NULL AND deleted_at IS NULL") == 0
+
+
+@pytest.mark.parametrize(("wish", "active"), [({"topics": ["news"]}, 25), ({"enabled": False}, 24)])
+def test_only_who_was_switched_off_by_its_user_meanwhile_stays_off(sessions, trip, wish, active):
+    quarantine_id = trip()
+    with transaction(sessions) as session:
+        subscription_id = session.scalars(select(Subscription.id).limit(1)).one()
+        service.change(session, Requester(DEFAULT_TENANT_ID, is_service=True), subscription_id, **wish)
+
+    run("restore", quarantine_id)
+
+    assert counted(sessions, ACTIVE) == active
 
 
 def test_released_ones_are_gone_like_any_other_and_can_still_be_restored(sessions, trip):
