@@ -1,18 +1,15 @@
 """A person is erased: nothing says any more who it was, and the ledger adds up at every moment."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, text, update
-from sqlalchemy.orm import Session
+from sqlalchemy import func, select, update
 
-from app.db.session import SessionFactory, database_now, transaction
-from app.delivery import audit, claim, plan, record
+from app.db.session import database_now, transaction
+from app.delivery import claim, erasing, plan, record
 from app.delivery.claim import Work
 from app.ids import new_id
 from app.models import (
@@ -26,60 +23,31 @@ from app.models import (
     Skip,
     Subscription,
 )
+from app.notifications import idempotency
 from app.notifications import repository as notifications
 from app.notifications import service as sending
 from app.notifications.schedule import release_due
 from app.notifications.schemas import SendRequest
 from app.notifications.service import Replay, SendOptions, Sent
 from app.push.outcome import Outcome, Reason, Verdict
-from app.users import service
+from app.users import repository, service
 from app.users.service import Erasure
+from tests.support.broken_off import broken_off
 from tests.support.delivery import (
     LIMITS,
     NOTHING_INLINE,
-    Subscriber,
     claim_batch,
     finish_with_a_worker,
     is_somebody_waiting,
     received,
     send,
 )
+from tests.support.erasing import PERSON, count, erase, everything, traces_of
+from tests.support.ledger import adds_up
+from tests.support.senders import ACCEPTED, GONE
 from tests.support.waiting import until
 
-PERSON = "alice@example.com"
-ACCEPTED = Outcome(Verdict.ACCEPTED, Reason.ACCEPTED, 201)
 LATER = Outcome(Verdict.RETRY, Reason.PUSH_SERVICE_ERROR, 503, retry_after_seconds=60)
-
-
-def erase(sessions: SessionFactory) -> Erasure:
-    return service.erase(sessions, DEFAULT_TENANT_ID, PERSON)
-
-
-def adds_up(sessions: SessionFactory) -> bool:
-    with audit.snapshot(sessions) as session:
-        return audit.examine(session).adds_up
-
-
-def everything(sessions: SessionFactory) -> str:
-    """Return all that stands in our tables, as text."""
-    with transaction(sessions) as session:
-        tables = session.scalars(
-            text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename LIKE 'push%'")
-        ).all()
-        rows = [session.scalars(text(f'SELECT CAST(t AS text) FROM "{table}" AS t')).all() for table in tables]
-    return "\n".join(row for table in rows for row in table)
-
-
-def traces_of(subscribers: list[Subscriber]) -> list[str]:
-    rows = [subscriber.row for subscriber in subscribers]
-    return [
-        PERSON,
-        *(str(row.id) for row in rows),
-        *(row.endpoint for row in rows),
-        *(row.p256dh for row in rows),
-        *(row.auth for row in rows),
-        *(row.endpoint_hash.hex() for row in rows),
-    ]
 
 
 def send_with_key(pipeline, **fields: Any) -> Sent | Replay:
@@ -93,16 +61,12 @@ def send_with_key(pipeline, **fields: Any) -> Sent | Replay:
     )
 
 
-def count(sessions: SessionFactory, *conditions: Any) -> int:
-    with transaction(sessions) as session:
-        return session.scalars(select(func.count()).where(*conditions)).one()
-
-
 def test_nothing_anywhere_says_who_it_was(pipeline, sessions, subscribe) -> None:
     alive, gone, deleted, quarantined = hers = subscribe(4, user_id=PERSON)
     (other,) = subscribe(user_id="bob")
     ids = [subscriber.id for subscriber in (*hers, other)]
     sent = send_with_key(pipeline, user_ids=[PERSON, "bob"], subscription_ids=ids)
+    assert isinstance(sent, Sent)
     with transaction(sessions) as session:
         now = database_now(session)
         for subscriber, values in (
@@ -158,13 +122,13 @@ def test_what_a_send_was_answered_is_told_again_without_the_erased(pipeline, ses
 
 def test_an_answer_that_comes_after_the_erasure_is_not_stored(pipeline, sessions, subscribe, monkeypatch) -> None:
     (hers,) = subscribe(user_id=PERSON)
-    remember = sending.idempotency.remember
+    remember = idempotency.remember
 
     def erased_just_before(*arguments: Any) -> None:
         erase(sessions)
         remember(*arguments)
 
-    monkeypatch.setattr(sending.idempotency, "remember", erased_just_before)
+    monkeypatch.setattr(idempotency, "remember", erased_just_before)
 
     sent = send_with_key(pipeline, subscription_ids=[hers.id])
 
@@ -198,7 +162,7 @@ def test_pending_deliveries_fail_as_erased_and_count_so_at_once(pipeline, sessio
     assert adds_up(sessions)
 
 
-@pytest.mark.parametrize("outcome", [ACCEPTED, LATER, Outcome(Verdict.GONE, Reason.GONE, 410)])
+@pytest.mark.parametrize("outcome", [ACCEPTED, LATER, GONE])
 def test_a_worker_that_holds_one_of_them_brings_nothing_back(pipeline, sessions, subscribe, outcome) -> None:
     (hers,) = subscribe(user_id=PERSON)
     (his,) = subscribe(user_id="bob")
@@ -251,46 +215,20 @@ def test_what_somebody_is_just_planning_is_waited_for(pipeline, sessions, subscr
     (hers,) = subscribe(user_id=PERSON)
     sent = send(pipeline, limits=NOTHING_INLINE)
     done: list[Erasure] = []
-    erasing = threading.Thread(target=lambda: done.append(erase(sessions)))
+    eraser = threading.Thread(target=lambda: done.append(erase(sessions)))
 
     with transaction(sessions) as session:
         plan.plan_page(session, sent.notification.id)
-        erasing.start()
+        eraser.start()
         until(lambda: is_somebody_waiting(sessions), "the erasure waits for the planner")
-    erasing.join()
+    eraser.join()
 
     assert done[0].deliveries == 1
     assert count(sessions, DeliveryLog.subscription_id == hers.id) == 0
     assert adds_up(sessions)
 
 
-class Killed(Exception):
-    """The process ends here."""
-
-
-@pytest.fixture
-def killed_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Let an erasure end after so many of its transactions."""
-
-    def kill_after(commits: int) -> None:
-        left = [commits]
-
-        @contextmanager
-        def mortal(sessions: SessionFactory) -> Iterator[Session]:
-            if not left[0]:
-                raise Killed
-            left[0] -= 1
-            with transaction(sessions) as session:
-                yield session
-
-        monkeypatch.setattr(service, "transaction", mortal)
-
-    return kill_after
-
-
-def test_one_that_broke_off_anywhere_is_simply_repeated(
-    pipeline, sessions, subscribe, killed_after, monkeypatch
-) -> None:
+def test_one_that_broke_off_anywhere_is_simply_repeated(pipeline, sessions, subscribe, monkeypatch) -> None:
     monkeypatch.setattr(service, "MARKED_AT_ONCE", 2)
     monkeypatch.setattr(service, "ERASED_AT_ONCE", 2)
     hers = subscribe(3, user_id=PERSON)
@@ -298,16 +236,9 @@ def test_one_that_broke_off_anywhere_is_simply_repeated(
     pending = send(pipeline, limits=NOTHING_INLINE)
     with transaction(sessions) as session:
         plan.plan_page(session, pending.notification.id)
-    traces, was_sound, has_ended = traces_of(hers), [], False
+    traces = traces_of(hers)
 
-    for commits in range(50):
-        killed_after(commits)
-        with suppress(Killed):
-            erase(sessions)
-            has_ended = True
-        was_sound.append(adds_up(sessions))
-        if has_ended:
-            break
+    was_sound = [adds_up(sessions) for _ in broken_off(lambda: erase(sessions), service)]
 
     after = everything(sessions)
     assert len(was_sound) > 5
@@ -316,8 +247,8 @@ def test_one_that_broke_off_anywhere_is_simply_repeated(
 
 
 def test_who_has_very_many_is_erased_in_many_steps(pipeline, sessions, subscribe, monkeypatch) -> None:
-    monkeypatch.setattr(service.erasing, "ROWS_AT_ONCE", 3)
-    monkeypatch.setattr(service.repository, "NOTIFICATIONS_AT_ONCE", 1)
+    monkeypatch.setattr(erasing, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(repository, "NOTIFICATIONS_AT_ONCE", 1)
     monkeypatch.setattr(service, "ERASED_AT_ONCE", 4)
     hers = subscribe(10, user_id=PERSON)
     for _ in range(2):

@@ -6,15 +6,13 @@ from collections.abc import Iterable
 from sqlalchemy import func, select
 
 from app.db.session import SessionFactory, transaction
-from app.delivery import audit
 from app.models import DEFAULT_TENANT_ID, DeliveryLog, Notification, Subscription
-from app.push.endpoint import EndpointPolicy
 from app.simulator import Browser, Simulator
-from app.subscriptions.replacing import replace
-from app.subscriptions.schemas import SubscriptionIn
 from app.users import service as users
 from app.workers.loop import DeliveryLoop
 from tests.support.delivery import NOTHING_INLINE, Subscriber, send
+from tests.support.ledger import adds_up
+from tests.support.renewing import replaced_by
 from tests.support.waiting import until
 
 NOTIFICATIONS = 3
@@ -26,26 +24,16 @@ def erase(sessions: SessionFactory, user_ids: Iterable[str], erased: list[str]) 
         erased.append(user_id)
 
 
-def renew(
-    sessions: SessionFactory, subscribers: Iterable[Subscriber], push_service: Simulator, renewed: list[Browser]
-) -> None:
+def renew(subscribers: Iterable[Subscriber], push_service: Simulator, renewed: list[Browser]) -> None:
     for subscriber in subscribers:
         browser = push_service.subscribe()
-        offer = SubscriptionIn(**browser.subscription).to_offer()
-        with transaction(sessions) as session:
-            replace(
-                *(session, None, subscriber.id, offer),
-                old_auth=subscriber.browser.subscription["keys"]["auth"],
-                enabled=None,
-                policy=EndpointPolicy(allow_loopback=True),
-            )
+        replaced_by(subscriber, browser)
         renewed.append(browser)
 
 
 def look(sessions: SessionFactory, looks: list[bool], stop: threading.Event) -> None:
     while not stop.is_set():
-        with audit.snapshot(sessions) as session:
-            looks.append(audit.examine(session).adds_up)
+        looks.append(adds_up(sessions))
 
 
 def is_finished(sessions: SessionFactory) -> bool:
@@ -60,11 +48,14 @@ def test_erasures_and_renewals_while_workers_send(pipeline, sessions, subscribe,
     names = [f"user-{number}" for number in range(8)]
     for _ in range(NOTIFICATIONS):
         send(pipeline, limits=NOTHING_INLINE)
-    erased, renewed, looks, stop = [], [], [], threading.Event()
+    erased: list[str] = []
+    renewed: list[Browser] = []
+    looks: list[bool] = []
+    stop = threading.Event()
     threads = [
         threading.Thread(target=erase, args=(sessions, names[:5], erased)),
         threading.Thread(target=erase, args=(sessions, names[3:], erased)),
-        threading.Thread(target=renew, args=(sessions, staying, push_service, renewed)),
+        threading.Thread(target=renew, args=(staying, push_service, renewed)),
     ]
     looking = threading.Thread(target=look, args=(sessions, looks, stop))
     loop = DeliveryLoop(pipeline, runners=4)

@@ -6,38 +6,20 @@ from uuid import UUID
 import pytest
 
 from app.db.session import SessionFactory, transaction
-from app.delivery import audit, claim, plan, record
+from app.delivery import claim, plan, record
 from app.delivery.claim import Work
 from app.keyring.service import active_key
-from app.models import DEFAULT_TENANT_ID, DeliveryStatus, Subscription
+from app.models import DEFAULT_TENANT_ID, DeliveryStatus
 from app.push import keys as push_keys
-from app.push.endpoint import EndpointPolicy
 from app.push.outcome import Outcome, Reason, Verdict
-from app.simulator import Browser, Simulator
-from app.subscriptions.replacing import replace
-from app.subscriptions.schemas import SubscriptionIn
-from tests.support.delivery import NOTHING_INLINE, Subscriber, claim_batch, finish_with_a_worker, send
+from app.simulator import Simulator
+from tests.support.delivery import NOTHING_INLINE, claim_batch, finish_with_a_worker, send
+from tests.support.ledger import adds_up
+from tests.support.renewing import replaced_by
+from tests.support.senders import ACCEPTED, GONE
 
-ACCEPTED = Outcome(Verdict.ACCEPTED, Reason.ACCEPTED, 201)
-GONE = Outcome(Verdict.GONE, Reason.GONE, 410)
 REFUSED = Outcome(Verdict.KEY_MISMATCH, Reason.KEY_MISMATCH, 403)
 LATER = Outcome(Verdict.RETRY, Reason.PUSH_SERVICE_ERROR, 503, retry_after_seconds=0)
-
-
-def replaced_by(subscriber: Subscriber, browser: Browser, **members: str) -> Subscription:
-    offer = SubscriptionIn(**{**browser.subscription, **members}).to_offer()
-    with transaction(subscriber.sessions) as session:
-        return replace(
-            *(session, None, subscriber.id, offer),
-            old_auth=subscriber.browser.subscription["keys"]["auth"],
-            enabled=None,
-            policy=EndpointPolicy(allow_loopback=True),
-        )
-
-
-def adds_up(sessions: SessionFactory) -> bool:
-    with audit.snapshot(sessions) as session:
-        return audit.examine(session).adds_up
 
 
 @pytest.fixture

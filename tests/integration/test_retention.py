@@ -1,95 +1,38 @@
 """What is too old goes, its counts stay, and nothing is lost wherever that breaks off."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
-from typer.testing import CliRunner
 
-from app import cli
 from app.analytics.period import Period
 from app.analytics.service import delivery_statistics
 from app.db.session import SessionFactory, database_now, transaction
-from app.delivery import audit, retention
+from app.delivery import retention
+from app.delivery.freezing import freeze
 from app.delivery.partitions import month_of, partition_of, stored_months
 from app.delivery.retention import Removed, clean_up, preview
 from app.ids import new_id
 from app.models import (
     DEFAULT_TENANT_ID,
-    DeliveryBatch,
-    DeliveryLog,
     Notification,
     NotificationState,
     Quarantine,
-    Receipt,
-    Skip,
     Subscription,
 )
 from app.notifications import repository as notifications
-from app.workers.retention import Retention
-from tests.support.ledger import FCM, add_deliveries, add_notification, add_subscription
-
-COUNTS = {"sent": 4, "failed": 2, "expired": 1}
-
-
-class Calendar:
-    """Days around the one that retention begins at, which is in the middle of a month."""
-
-    def __init__(self, now: datetime) -> None:
-        self.now = now
-        fourth_month_before = now.year * 12 + now.month - 1 - 4
-        middle = now.replace(year=fourth_month_before // 12, month=fourth_month_before % 12 + 1, day=15)
-        self.kept_days = (now - middle).days
-        self.just_too_old = middle - timedelta(days=2)
-        self.just_kept = middle + timedelta(days=2)
-        self.last_month = month_of(middle)[0] - timedelta(days=3)
+from tests.support.broken_off import broken_off
+from tests.support.ledger import FCM, add_notification, add_subscription, adds_up
+from tests.support.retention import COUNTS, NOTHING, Calendar, add, counts_of, left_of
 
 
 @pytest.fixture
 def days(sessions: SessionFactory) -> Calendar:
     with transaction(sessions) as session:
         return Calendar(database_now(session))
-
-
-def add(sessions: SessionFactory, planned_at: datetime, **counts: int) -> UUID:
-    """Store a notification of that moment, a receipt and a skip of it; return its id."""
-    with transaction(sessions) as session:
-        counts = counts or COUNTS
-        notification_id = add_deliveries(session, planned_at=planned_at, counts=counts, reason="gone")
-        values = {"tenant_id": DEFAULT_TENANT_ID, "notification_id": notification_id, "subscription_id": new_id()}
-        session.add(
-            Receipt(id=new_id(), planned_at=planned_at, event="displayed", occurred_at=planned_at, **values)
-        )
-        session.add(Skip(reason="quiet", **values))
-    return notification_id
-
-
-def adds_up(sessions: SessionFactory) -> bool:
-    with audit.snapshot(sessions) as session:
-        return audit.examine(session).adds_up
-
-
-def counts_of(sessions: SessionFactory, *notification_ids: UUID) -> list[dict[str, int]]:
-    with transaction(sessions) as session:
-        rows = [session.get_one(Notification, each) for each in notification_ids]
-        counts = notifications.counts_of(session, rows)
-        return [counts[each] for each in notification_ids]
-
-
-def left_of(sessions: SessionFactory, notification_id: UUID) -> dict[str, int]:
-    """Return how many rows there are about a notification, by table."""
-    with transaction(sessions) as session:
-        return {
-            table.__tablename__: session.scalars(
-                select(func.count()).select_from(table).where(table.notification_id == notification_id)
-            ).one()
-            for table in (DeliveryLog, Receipt, Skip, DeliveryBatch)
-        }
 
 
 def has_month(sessions: SessionFactory, moment: datetime) -> bool:
@@ -107,9 +50,6 @@ def in_history(sessions: SessionFactory, status: str) -> set[UUID]:
     with transaction(sessions) as session:
         rows, _ = notifications.history(session, DEFAULT_TENANT_ID, offset=0, limit=50, type_=None, status=status)
         return {row.id for row in rows}
-
-
-NOTHING = {"push_delivery_logs": 0, "push_receipts": 0, "push_skips": 0, "push_delivery_batches": 0}
 
 
 def test_what_is_too_old_goes_and_its_counts_stay(sessions: SessionFactory, days: Calendar) -> None:
@@ -199,49 +139,18 @@ def test_a_ledger_that_does_not_add_up_is_left_to_look_at(sessions: SessionFacto
     assert not adds_up(sessions)
 
 
-class Killed(Exception):
-    """The process ends here."""
-
-
-@pytest.fixture
-def killed_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Let a run end after so many of its transactions."""
-
-    def kill_after(commits: int) -> None:
-        left = [commits]
-
-        @contextmanager
-        def mortal(sessions: SessionFactory) -> Iterator[Session]:
-            if not left[0]:
-                raise Killed
-            left[0] -= 1
-            with transaction(sessions) as session:
-                yield session
-
-        monkeypatch.setattr(retention, "transaction", mortal)
-
-    return kill_after
-
-
 def test_nothing_is_lost_wherever_it_breaks_off(
-    sessions: SessionFactory,
-    days: Calendar,
-    killed_after: Callable[[int], None],
-    monkeypatch: pytest.MonkeyPatch,
+    sessions: SessionFactory, days: Calendar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "ROWS_AT_ONCE", 3)
     ids = [add(sessions, days.just_too_old), add(sessions, days.last_month, sent=5)]
     ids.append(add(sessions, days.just_kept))
-    before, states, has_ended = counts_of(sessions, *ids), [], False
+    before = counts_of(sessions, *ids)
 
-    for commits in range(200):
-        killed_after(commits)
-        with suppress(Killed):
-            clean_up(sessions, kept_days=days.kept_days)
-            has_ended = True
-        states.append((adds_up(sessions), counts_of(sessions, *ids) == before))
-        if has_ended:
-            break
+    states = [
+        (adds_up(sessions), counts_of(sessions, *ids) == before)
+        for _ in broken_off(lambda: clean_up(sessions, kept_days=days.kept_days), retention)
+    ]
 
     assert len(states) > 10
     assert set(states) == {(True, True)}
@@ -252,7 +161,7 @@ def test_two_at_once_do_each_other_no_harm(
     sessions: SessionFactory, days: Calendar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = [add(sessions, moment) for moment in (days.last_month, days.last_month, days.just_too_old)]
-    freeze, others = retention.freeze, []
+    others: list[Removed] = []
 
     def freeze_after_another_run(*arguments: Any) -> int | None:
         if not others:
@@ -291,7 +200,7 @@ def test_subscriptions_go_when_they_were_gone_or_deleted_for_thirty_days(
 
     def one(session: Session, days_ago: int, quarantine_id: UUID | None = None) -> UUID:
         created = days.now - timedelta(days=100)
-        marked = {mark: days.now - timedelta(days=days_ago)}
+        marked: dict[str, Any] = {mark: days.now - timedelta(days=days_ago)}
         subscription_id = add_subscription(session, created_at=created, **marked)
         session.execute(
             update(Subscription).where(Subscription.id == subscription_id).values(quarantine_id=quarantine_id)
@@ -325,54 +234,3 @@ def test_subscriptions_go_when_they_were_gone_or_deleted_for_thirty_days(
         left = set(session.scalars(select(Subscription.id)))
     assert removed.subscriptions == foretold == len(goes)
     assert left == set(stay)
-
-
-def test_only_one_process_does_it(sessions: SessionFactory, days: Calendar) -> None:
-    leading, standing_by = Retention(days.kept_days), Retention(days.kept_days)
-    leading(sessions)
-    old = add(sessions, days.last_month)
-
-    standing_by(sessions)
-    of_another = left_of(sessions, old)["push_delivery_logs"]
-    leading(sessions)
-    of_the_leader = left_of(sessions, old)["push_delivery_logs"]
-    leading.close()
-    standing_by.close()
-
-    assert (of_another, of_the_leader) == (7, 0)
-
-
-@pytest.fixture
-def command(database_url: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
-    return lambda *arguments: CliRunner().invoke(cli.cli, ["retention", *arguments])
-
-
-def test_the_command_says_what_would_go_and_lets_it_go(
-    sessions: SessionFactory, days: Calendar, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LOG_RETENTION_DAYS", str(days.kept_days))
-    old = add(sessions, days.last_month)
-
-    foretold = command("--dry-run")
-    still_there = left_of(sessions, old)["push_delivery_logs"]
-    done, again = command(), command()
-
-    expected = "7 deliveries of 1 notifications (1 months as a whole), 1 receipts, 1 skips, 0 subscriptions"
-    assert expected in foretold.output
-    assert still_there == 7
-    assert f"Removed: {expected}" in done.output
-    assert "Nothing is older than" in again.output
-    assert [result.exit_code for result in (foretold, done, again)] == [0, 0, 0]
-
-
-def test_the_command_says_when_the_tables_are_not_there(
-    empty_database_url: str, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", empty_database_url)
-
-    results = [command(), command("--dry-run")]
-
-    assert [result.exit_code for result in results] == [2, 2]
-    assert "alembic upgrade head" in results[0].output

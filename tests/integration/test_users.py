@@ -44,10 +44,12 @@ class Service:
         return UUID(answer.json()["id"])
 
     def erase(self, path: str, headers: Headers = SERVICE) -> Response:
-        return self.client.delete(f"/users/{path}", headers=headers)
+        answer: Response = self.client.delete(f"/users/{path}", headers=headers)
+        return answer
 
     def export(self, path: str, headers: Headers = SERVICE, **query: str) -> Response:
-        return self.client.get(f"/users/{path}/export/", headers=headers, params=query)
+        answer: Response = self.client.get(f"/users/{path}/export/", headers=headers, params=query)
+        return answer
 
     def deliver(self, subscription_ids: list[UUID], day: int, **columns: Any) -> UUID:
         """Store a notification of a day in May 2024, delivered to these; return its id."""

@@ -1,4 +1,7 @@
-"""Builders that put subscriptions, notifications and deliveries of chosen kinds and days into a database."""
+"""Builders that put subscriptions, notifications and deliveries of chosen kinds and days into a database.
+
+And whether the ledger in it adds up.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -9,6 +12,8 @@ from uuid import UUID
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
+from app.db.session import SessionFactory
+from app.delivery import audit
 from app.delivery.partitions import ensure_partitions
 from app.ids import new_id
 from app.models import (
@@ -151,6 +156,12 @@ def add_deliveries(
             ],
         )
     return notification_id
+
+
+def adds_up(sessions: SessionFactory) -> bool:
+    """Return what the audit of the whole ledger says."""
+    with audit.snapshot(sessions) as session:
+        return audit.examine(session).adds_up
 
 
 def _add_batch(
