@@ -12,7 +12,7 @@ from app.users import service as users
 from app.workers.loop import DeliveryLoop
 from tests.support.delivery import NOTHING_INLINE, Subscriber, send
 from tests.support.ledger import adds_up
-from tests.support.renewing import replaced_by
+from tests.support.replacing import replaced_by
 from tests.support.waiting import until
 
 NOTIFICATIONS = 3

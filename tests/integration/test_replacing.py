@@ -1,163 +1,28 @@
-"""A browser renews its subscription: `POST /subscriptions/{id}/replace`, asked over HTTP."""
+"""Who may renew a subscription, and take the endpoint of another: who shows its secret, also two at once."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from itertools import count
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from fastapi.testclient import TestClient
-from httpx import Response
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, text
 
-from app.db.session import SessionFactory, create_sessions, transaction
-from app.ids import new_id
-from app.keyring.service import Keyring
-from app.main import create_app
-from app.models import DEFAULT_TENANT_ID, Subscription, VapidKey
-from app.push import keys as push_keys
-from tests.support.api import SECRET_KEY, SERVICE_HEADERS, bearer, build_settings, make_token
-from tests.support.browser_keys import a_subscription, browser_keys
-from tests.support.databases import dispose, temporary_database
+from app.db.session import transaction
+from app.models import Subscription
+from tests.support.api import SERVICE_HEADERS, bearer, make_token
+from tests.support.browser_keys import browser_keys
+from tests.support.databases import temporary_database
+from tests.support.replacing import ALICE, BOB, NO_USER, Headers, Service, serving
 from tests.support.waiting import until
-
-Headers = dict[str, str]
-NOW = datetime(2024, 5, 1, tzinfo=UTC)
-
-
-def user(name: str) -> Headers:
-    return bearer(make_token(user_id=name, token_type="access"))
-
-
-ALICE, BOB, NO_USER = user("alice"), user("bob"), bearer(make_token(push_anonymous=True))
-
-
-@dataclass
-class Service:
-    """One app for all of these tests; each browser has a number of its own."""
-
-    client: TestClient
-    sessions: SessionFactory
-    numbers: Iterator[int] = field(default_factory=lambda: count(1))
-
-    def subscribe(self, headers: Headers, **members: Any) -> tuple[int, str]:
-        """Return the number of a new browser and the id of its subscription."""
-        number = next(self.numbers)
-        answer = self.client.post("/subscriptions/", json=a_subscription(number, **members), headers=headers)
-        assert answer.status_code == 201, answer.text
-        return number, answer.json()["id"]
-
-    def replace(
-        self, subscription_id: object, old: int, new: int, headers: Headers | None = None, **members: Any
-    ) -> Response:
-        body = a_subscription(new, **{"old_auth": browser_keys(old).auth, **members})
-        return self.client.post(f"/subscriptions/{subscription_id}/replace", json=body, headers=headers)
-
-    def row(self, subscription_id: str) -> Subscription:
-        with transaction(self.sessions) as session:
-            return session.get_one(Subscription, UUID(subscription_id))
-
-    def mark(self, subscription_id: str, **values: Any) -> None:
-        with transaction(self.sessions) as session:
-            session.execute(update(Subscription).where(Subscription.id == UUID(subscription_id)).values(**values))
-
-    def holders_of(self, number: int) -> list[str]:
-        """Return the ids of the subscriptions that have this browser's endpoint now."""
-        with transaction(self.sessions) as session:
-            return [
-                str(found)
-                for found in session.scalars(
-                    select(Subscription.id).where(
-                        Subscription.endpoint == a_subscription(number)["endpoint"],
-                        Subscription.deleted_at.is_(None),
-                    )
-                )
-            ]
 
 
 @pytest.fixture(scope="module")
 def service(
     postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    with temporary_database(postgres_url, template=template_database) as url:
-        settings = build_settings(
-            database_url=url,
-            data_dir=tmp_path_factory.mktemp("data"),
-            cors_allowed_origins="https://shop.example",
-            rate_limit_subscription="1000/hour",
-        )
-        sessions = create_sessions(url)
-        with TestClient(create_app(settings)) as client:
-            yield Service(client, sessions)
-        dispose(sessions)
-
-
-def test_a_service_worker_replaces_a_subscription_with_nothing_but_its_secret(service: Service) -> None:
-    old, subscription_id = service.subscribe(ALICE, topics=["blog"])
-    new = next(service.numbers)
-
-    answer = service.replace(subscription_id, old, new)
-
-    told, row = answer.json(), service.row(subscription_id)
-    assert answer.status_code == 200
-    assert told["id"] == subscription_id
-    assert (told["user_id"], told["topics"], told["enabled"]) == ("alice", ["blog"], True)
-    assert (row.endpoint, row.p256dh, row.auth) == (
-        *(a_subscription(new)["endpoint"], browser_keys(new).p256dh),
-        browser_keys(new).auth,
-    )
-    assert (service.holders_of(old), service.holders_of(new)) == ([], [subscription_id])
-
-
-def test_it_comes_back_to_life_but_is_not_established(service: Service) -> None:
-    old, subscription_id = service.subscribe(ALICE)
-    service.mark(
-        subscription_id,
-        **{"enabled": False, "gone_at": NOW, "key_mismatch_at": NOW, "quarantined_at": NOW},
-        **{"quarantine_id": new_id(), "failure_count": 3, "first_accepted_at": NOW, "last_used": NOW},
-        **{"last_failure_at": NOW, "last_failure_reason": "gone"},
-    )
-
-    service.replace(subscription_id, old, next(service.numbers))
-
-    row = service.row(subscription_id)
-    marks = (row.gone_at, row.key_mismatch_at, row.quarantined_at, row.quarantine_id, row.first_accepted_at)
-    assert marks == (None,) * 5
-    assert (row.enabled, row.failure_count, row.last_failure_at, row.last_failure_reason) == (True, 0, None, None)
-    assert row.last_used == NOW
-
-
-@pytest.mark.parametrize(("said", "is_enabled"), [({}, False), ({"enabled": True}, True)])
-def test_what_its_user_has_switched_off_stays_off_unless_the_request_says_otherwise(
-    service: Service, said: dict[str, bool], is_enabled: bool
-) -> None:
-    old, subscription_id = service.subscribe(ALICE)
-    service.client.put(f"/subscriptions/{subscription_id}/", json={"enabled": False}, headers=ALICE)
-
-    answer = service.replace(subscription_id, old, next(service.numbers), **said)
-
-    assert answer.json()["enabled"] is is_enabled
-
-
-def test_topics_that_are_given_replace_the_stored_ones(service: Service) -> None:
-    old, subscription_id = service.subscribe(ALICE, topics=["blog"])
-
-    answer = service.replace(subscription_id, old, next(service.numbers), topics=["news"])
-
-    assert answer.json()["topics"] == ["news"]
-
-
-def test_the_same_again_is_answered_the_same(service: Service) -> None:
-    old, subscription_id = service.subscribe(ALICE, topics=["blog"])
-    new = next(service.numbers)
-
-    first, again = (service.replace(subscription_id, old, new) for _ in range(2))
-
-    assert (first.status_code, again.status_code) == (200, 200)
-    assert first.json() | {"updated_at": None} == again.json() | {"updated_at": None}
+    data_dir = tmp_path_factory.mktemp("data")
+    with temporary_database(postgres_url, template=template_database) as url, serving(url, data_dir) as service:
+        yield service
 
 
 def test_a_former_secret_opens_nothing_else(service: Service) -> None:
@@ -222,25 +87,6 @@ def test_a_wrong_secret_a_foreign_id_and_none_look_the_same(service: Service) ->
     assert browser_keys(old).auth not in answers[0].text
 
 
-@pytest.mark.parametrize(
-    ("members", "code"),
-    [
-        ({"old_auth": None}, "invalid"),
-        ({"old_auth": "too short"}, "invalid"),
-        ({"keys": {"p256dh": "BA", "auth": "A"}}, "invalid"),
-        ({"endpoint": "https://fcm.googleapis.com.evil.example/a"}, "endpoint-not-allowed"),
-        ({"application_server_key": browser_keys(1).p256dh}, "unknown-application-server-key"),
-    ],
-)
-def test_what_no_browser_gives_is_refused(service: Service, members: dict[str, Any], code: str) -> None:
-    old, subscription_id = service.subscribe(ALICE)
-
-    answer = service.replace(subscription_id, old, next(service.numbers), **members)
-
-    assert (answer.status_code, answer.json()["type"]) == (422, f"/problems/{code}")
-    assert service.holders_of(old) == [subscription_id]
-
-
 def test_the_body_cannot_name_a_user_here_either(service: Service) -> None:
     old, subscription_id = service.subscribe(ALICE)
 
@@ -277,71 +123,6 @@ def test_two_rows_without_a_user_are_not_the_same_owners(service: Service) -> No
     assert (answer.status_code, service.holders_of(new)) == (409, [other_id])
 
 
-def test_new_keys_for_the_same_endpoint_leave_it_established(service: Service) -> None:
-    old, subscription_id = service.subscribe(ALICE)
-    service.mark(subscription_id, first_accepted_at=NOW)
-    new = next(service.numbers)
-
-    answer = service.replace(subscription_id, old, old, keys=browser_keys(new).members)
-
-    row = service.row(subscription_id)
-    assert answer.status_code == 200
-    assert (row.auth, row.first_accepted_at) == (browser_keys(new).auth, NOW)
-
-
-def test_it_keeps_its_vapid_key_unless_the_browser_names_another(service: Service) -> None:
-    old, subscription_id = service.subscribe(ALICE)
-    before = service.row(subscription_id).vapid_key_id
-    with transaction(service.sessions) as session:
-        added = Keyring(SECRET_KEY).add(session, DEFAULT_TENANT_ID, push_keys.VapidKey.generate())
-        added_id, public_key = added.id, added.public_key
-    new, newer = next(service.numbers), next(service.numbers)
-
-    service.replace(subscription_id, old, new)
-    unnamed = service.row(subscription_id)
-    service.replace(subscription_id, new, newer, application_server_key=public_key)
-    named = service.row(subscription_id)
-
-    assert (unnamed.vapid_key_id, unnamed.key_is_assumed) == (before, True)
-    assert (named.vapid_key_id, named.key_is_assumed) == (added_id, False)
-
-
-def test_one_whose_vapid_key_is_retired_is_taken_to_have_the_active_one(service: Service) -> None:
-    old, subscription_id = service.subscribe(ALICE)
-    with transaction(service.sessions) as session:
-        retired = session.get_one(VapidKey, service.row(subscription_id).vapid_key_id)
-        added_id = Keyring(SECRET_KEY).add(session, DEFAULT_TENANT_ID, push_keys.VapidKey.generate()).id
-        retired.retired_at = NOW
-
-    answer = service.replace(subscription_id, old, next(service.numbers))
-
-    assert (answer.status_code, service.row(subscription_id).vapid_key_id) == (200, added_id)
-
-
-def test_a_page_of_an_allowed_origin_may_ask_for_it(service: Service) -> None:
-    preflight = service.client.options(
-        f"/subscriptions/{uuid4()}/replace",
-        headers={
-            "Origin": "https://shop.example",
-            "Access-Control-Request-Method": "POST",
-            "Access-Control-Request-Headers": "content-type",
-        },
-    )
-
-    assert (preflight.status_code, preflight.headers["Access-Control-Allow-Origin"]) == (
-        200,
-        "https://shop.example",
-    )
-
-
-def test_the_document_says_that_no_credentials_will_do(service: Service) -> None:
-    document = service.client.get("/openapi.json").json()
-
-    operation = document["paths"]["/subscriptions/{subscription_id}/replace"]["post"]
-    assert {} in operation["security"]
-    assert {"ApiKey": []} in operation["security"]
-
-
 def at_the_same_moment(service: Service, requests: list[tuple[str, int, int]], *, held: list[str]) -> list[int]:
     """Replace (id, old, new) all at once: none goes on before all have come as far as the held rows let them."""
     waiting = text(
@@ -350,7 +131,7 @@ def at_the_same_moment(service: Service, requests: list[tuple[str, int, int]], *
 
     def are_waiting() -> bool:
         with transaction(service.sessions) as session:
-            return session.scalars(waiting).one() == len(requests)
+            return bool(session.scalars(waiting).one() == len(requests))
 
     with ThreadPoolExecutor(len(requests)) as threads:
         with transaction(service.sessions) as session:
@@ -387,6 +168,30 @@ def test_two_that_want_each_others_endpoint_do_not_wait_for_each_other_for_ever(
         ).one()
     assert statuses == [200, 404]
     assert alive == 1
+
+
+def test_a_page_of_an_allowed_origin_may_ask_for_it(service: Service) -> None:
+    preflight = service.client.options(
+        f"/subscriptions/{uuid4()}/replace",
+        headers={
+            "Origin": "https://shop.example",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "content-type",
+        },
+    )
+
+    assert (preflight.status_code, preflight.headers["Access-Control-Allow-Origin"]) == (
+        200,
+        "https://shop.example",
+    )
+
+
+def test_the_document_says_that_no_credentials_will_do(service: Service) -> None:
+    document = service.client.get("/openapi.json").json()
+
+    operation = document["paths"]["/subscriptions/{subscription_id}/replace"]["post"]
+    assert {} in operation["security"]
+    assert {"ApiKey": []} in operation["security"]
 
 
 def test_without_credentials_the_address_is_what_requests_are_counted_by(service: Service) -> None:

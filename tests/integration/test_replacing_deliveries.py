@@ -15,7 +15,7 @@ from app.push.outcome import Outcome, Reason, Verdict
 from app.simulator import Simulator
 from tests.support.delivery import NOTHING_INLINE, claim_batch, finish_with_a_worker, send
 from tests.support.ledger import adds_up
-from tests.support.renewing import replaced_by
+from tests.support.replacing import replaced_by
 from tests.support.senders import ACCEPTED, GONE
 
 REFUSED = Outcome(Verdict.KEY_MISMATCH, Reason.KEY_MISMATCH, 403)
