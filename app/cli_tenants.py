@@ -53,9 +53,10 @@ def change(
     no_issuer: Annotated[bool, typer.Option("--no-issuer", help="Take no tokens of its own any more.")] = False,
 ) -> None:
     """Change a tenant's name, or whose tokens its users bring. With --public-key-file alone: the issuer's keys."""
-    if no_issuer and (issuer or public_key_file):
+    changes_issuer = issuer is not None or public_key_file is not None
+    if no_issuer and changes_issuer:
         raise refusal("Give --no-issuer, or --issuer and --public-key-file.")
-    if name is None and issuer is None and public_key_file is None and not no_issuer:
+    if name is None and not changes_issuer and not no_issuer:
         raise refusal("Say what to change: --name, --issuer, --public-key-file or --no-issuer.")
     with working_database() as (settings, sessions), transaction(sessions) as session:
         tenant = service.find(session, slug)
@@ -63,8 +64,9 @@ def change(
             service.rename(session, tenant, name)
         if no_issuer:
             service.trust(session, tenant, None, own_issuer=settings.jwt_issuer)
-        elif issuer or public_key_file:
-            trusted = _trusted(issuer or tenant.jwt_issuer, public_key_file, stored=tenant.jwt_public_key)
+        elif changes_issuer:
+            issuer = tenant.jwt_issuer if issuer is None else issuer
+            trusted = _trusted(issuer, public_key_file, stored=tenant.jwt_public_key)
             service.trust(session, tenant, trusted, own_issuer=settings.jwt_issuer)
     typer.echo(f"{slug} is changed. What concerns tokens is in force everywhere within {REMEMBERED_SECONDS:g} s.")
 

@@ -124,9 +124,12 @@ def test_what_makes_no_tenant_is_refused(key_file, tmp_path):
 def test_changes_that_make_no_sense_are_refused(key_file):
     good = key_file(key_pair("RSA")[1])
     run("create", "shop")
+    run("create", "news", "--issuer", "news", "--public-key-file", good)
     complaints = {
         ("nobody", "--name", "x"): "no tenant with this short name",
         ("shop",): "Say what to change",
+        ("news", "--issuer", ""): "The issuer must have",  # who means --no-issuer must not think it done
+        ("news", "--no-issuer", "--issuer", ""): "Give --no-issuer, or",
         ("shop", "--no-issuer", "--issuer", "x"): "Give --no-issuer, or",
         ("shop", "--issuer", "x"): "belong together",
         ("shop", "--public-key-file", good): "belong together",
