@@ -83,7 +83,7 @@ def revoke(
     """
     with working_database() as (_, sessions):
         with transaction(sessions) as session:
-            found = store.find(session, key)
+            found = store.find(session, key.removesuffix("…"))
         if found.revoked_at is None and not yes:
             _ask(found)
         with transaction(sessions) as session:

@@ -109,7 +109,7 @@ def test_a_key_is_revoked_by_its_beginning_its_id_or_itself(sessions):
     keys = [run("create", name).stdout.strip() for name in ("a", "b", "c")]
     by_name = {key["name"]: key["id"] for key in listed()}
 
-    results = [run("revoke", named, "--yes") for named in (keys[0][:12], by_name["b"], keys[2])]
+    results = [run("revoke", named, "--yes") for named in (f"{keys[0][:12]}…", by_name["b"], keys[2])]
 
     assert [result.exit_code for result in results] == [0, 0, 0]
     assert "nobody takes it after 5 s" in results[0].stdout
