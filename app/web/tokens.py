@@ -63,10 +63,11 @@ class TokenVerifier:
         """Return whom a valid token names, and of which tenant: that which registered its issuer, else the default.
 
         `registered` gives the issuers of tenants; it is called for tokens that name one. Such an issuer's token is
-        verified with its tenant's keys and no others. Raises InvalidToken.
+        verified with its tenant's keys and no others. JWT_ISSUER is the settings' also when a tenant registered it
+        earlier. Raises InvalidToken.
         """
         named = _issuer_named_by(token)
-        issuer = None if named is None else registered().get(named)
+        issuer = None if named is None or named == self._own.issuer else registered().get(named)
         if issuer is None:
             return Bearer(DEFAULT_TENANT_ID, self._own.user_of(token))
         try:

@@ -108,6 +108,14 @@ def test_issuers_are_asked_for_only_when_a_token_names_one(verifier: TokenVerifi
             verifier.bearer_of(token, ask)
 
 
+def test_the_settings_own_issuer_is_theirs_whoever_had_registered_it(make_settings: SettingsFactory) -> None:
+    verifier = TokenVerifier(make_settings(jwt_issuer=SHOP))
+
+    assert _bearer(verifier, make_token(user_id="42", iss=SHOP)) == Bearer(DEFAULT_TENANT_ID, "42")
+    with pytest.raises(InvalidToken, match="algorithm"):
+        _bearer(verifier, _token(SHOP))
+
+
 def test_of_an_issuer_named_twice_the_one_that_counts_is_the_one_that_is_verified(verifier: TokenVerifier) -> None:
     claims = '{"user_id": "42", "exp": 8589934592, "iss": "%s", "iss": "%s"}'
     ours, theirs = (
