@@ -1,49 +1,26 @@
-"""Shared computers, foreign hands and races: whose subscription is it, asked over HTTP."""
+"""Shared computers and foreign hands: whose subscription is it, asked over HTTP."""
 
 import hashlib
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from fastapi.testclient import TestClient
-from httpx import Response
-from sqlalchemy import select, text
 
 from app.db.session import SessionFactory, transaction
 from app.ids import new_id
 from app.keyring.service import Keyring
 from app.models import DEFAULT_TENANT_ID, ApiKey, Subscription, Tenant
 from app.push import keys as push_keys
-from app.subscriptions import repository
 from app.tenants import api_keys
 from app.tenants.scopes import Scope
-from tests.support.api import SECRET_KEY
+from tests.support.api import SECRET_KEY, Credentials
 from tests.support.browser_keys import a_subscription, browser_keys
+from tests.support.delivery import live_rows
 from tests.support.ledger import add_tenant
-from tests.support.waiting import until
 
 AUTH = browser_keys().auth
 OTHER_KEYS = browser_keys(2).members
 OTHER_TENANTS_API_KEY = "api-key-of-the-other-tenant"
-
-Credentials = dict[str, dict[str, str]]
-
-
-@pytest.fixture
-def credentials(
-    user_headers: Callable[[str], dict[str, str]],
-    anonymous_headers: dict[str, str],
-    service_headers: dict[str, str],
-) -> Credentials:
-    return {
-        "alice": user_headers("alice"),
-        "bob": user_headers("bob"),
-        "carol": user_headers("carol"),
-        "nobody": anonymous_headers,
-        "service": service_headers,
-    }
 
 
 @pytest.fixture
@@ -56,11 +33,6 @@ def other_tenant(client: TestClient, sessions: SessionFactory) -> dict[str, str]
         session.add(ApiKey(id=new_id(), tenant_id=tenant_id, **values))
         Keyring(SECRET_KEY).add(session, tenant_id, push_keys.VapidKey.generate())
     return {"X-API-Key": OTHER_TENANTS_API_KEY}
-
-
-def live_rows(sessions: SessionFactory) -> list[Subscription]:
-    with transaction(sessions) as session:
-        return list(session.scalars(select(Subscription).where(Subscription.deleted_at.is_(None))))
 
 
 UPDATED, HANDED_OVER, REFUSED = 200, 201, 409
@@ -274,58 +246,6 @@ def test_tenants_share_nothing_not_even_the_same_browser(
         (True, "ours"),
         (False, "theirs"),
     }
-
-
-@pytest.fixture
-def at_the_same_moment(client: TestClient, sessions: SessionFactory) -> Callable[..., list[Response]]:
-    """Post subscriptions of one endpoint so that all wait for the same lock before any goes on."""
-    endpoint_hash = hashlib.sha256(a_subscription()["endpoint"].encode()).digest()
-
-    def wait_until_waiting(count: int) -> None:
-        waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-
-        def are_waiting() -> object:
-            with transaction(sessions) as session:
-                return session.scalars(waiting).one() == count
-
-        until(are_waiting, "the requests meet")
-
-    def post(bodies: list[tuple[dict[str, Any], dict[str, str]]]) -> list[Response]:
-        with ThreadPoolExecutor(len(bodies)) as threads:
-            with transaction(sessions) as session:
-                repository.lock_endpoint(session, DEFAULT_TENANT_ID, endpoint_hash)
-                answers = [
-                    threads.submit(client.post, "/subscriptions/", json=body, headers=headers)
-                    for body, headers in bodies
-                ]
-                wait_until_waiting(len(bodies))
-            return [answer.result(60) for answer in answers]
-
-    return post
-
-
-def test_simultaneous_first_subscriptions_end_as_one(
-    sessions: SessionFactory, credentials: Credentials, at_the_same_moment: Callable[..., list[Response]]
-) -> None:
-    answers = at_the_same_moment([(a_subscription(), credentials["alice"])] * 4)
-
-    assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 201]
-    assert {answer.json()["id"] for answer in answers} == {str(row.id) for row in live_rows(sessions)}
-
-
-def test_simultaneous_takeovers_end_with_one_owner(
-    client: TestClient,
-    sessions: SessionFactory,
-    credentials: Credentials,
-    at_the_same_moment: Callable[..., list[Response]],
-) -> None:
-    client.post("/subscriptions/", json=a_subscription(), headers=credentials["alice"])
-
-    answers = at_the_same_moment([(a_subscription(), credentials[user]) for user in ("bob", "carol")])
-
-    (row,) = live_rows(sessions)
-    assert [answer.status_code for answer in answers] == [201, 201]
-    assert (str(row.id), row.user_id) in {(answer.json()["id"], answer.json()["user_id"]) for answer in answers}
 
 
 def test_a_key_that_may_only_read_does_not_see_the_secret_that_could_replace_it(

@@ -48,6 +48,7 @@ SERVICE_HEADERS: Mapping[str, str] = {"X-API-Key": API_KEY}
 
 SettingsFactory = Callable[..., Settings]
 JwtFactory = Callable[..., str]
+Credentials = dict[str, dict[str, str]]
 
 
 def build_settings(**overrides: Any) -> Settings:
@@ -114,6 +115,22 @@ def user_headers() -> Callable[[str], dict[str, str]]:
 @pytest.fixture
 def anonymous_headers() -> dict[str, str]:
     return bearer(make_token(push_anonymous=True))
+
+
+@pytest.fixture
+def credentials(
+    user_headers: Callable[[str], dict[str, str]],
+    anonymous_headers: dict[str, str],
+    service_headers: dict[str, str],
+) -> Credentials:
+    """The headers of three users, of an anonymous browser and of a service, by who comes."""
+    return {
+        "alice": user_headers("alice"),
+        "bob": user_headers("bob"),
+        "carol": user_headers("carol"),
+        "nobody": anonymous_headers,
+        "service": service_headers,
+    }
 
 
 @dataclass

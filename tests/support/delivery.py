@@ -157,6 +157,12 @@ def change(subscriber: Subscriber, **columns: Any) -> None:
         session.execute(update(Subscription).where(Subscription.id == subscriber.id).values(**columns))
 
 
+def live_rows(sessions: SessionFactory) -> list[Subscription]:
+    """Return the subscriptions that nobody has deleted."""
+    with transaction(sessions) as session:
+        return list(session.scalars(select(Subscription).where(Subscription.deleted_at.is_(None))))
+
+
 def ledger_adds_up(sessions: SessionFactory, sent: Sent) -> bool:
     """Return whether everybody targeted has exactly one row."""
     with transaction(sessions) as session:
