@@ -60,7 +60,7 @@ def replace(
             raise EndpointTaken("The new endpoint is stored for somebody else, with other keys.")
         repository.mark_deleted(session, other)
     values: dict[str, Any] = renewed(stored, offer, _key_of(session, stored, offer, is_same_endpoint))
-    values["enabled"] = (stored.enabled or stored.gone_at is not None) if enabled is None else enabled
+    values["enabled"] = _is_wanted(stored) if enabled is None else enabled
     if not is_same_endpoint:
         values |= {
             "endpoint": checked.endpoint,
@@ -79,6 +79,11 @@ def _key_of(session: Session, stored: Subscription, offer: Offer, is_same_endpoi
     if before.retired_at is None:
         return MadeWith(before.id, is_assumed=True)
     return made_with(session, stored.tenant_id, None)
+
+
+def _is_wanted(stored: Subscription) -> bool:
+    """Tell whether its user wants it: being called gone switched it off, too; what was said since then counts."""
+    return stored.enabled or (stored.gone_at is not None and stored.updated_at <= stored.gone_at)
 
 
 def _not_found() -> SubscriptionNotFound:

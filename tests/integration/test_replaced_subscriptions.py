@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import func
 
 from app.db.session import transaction
 from app.ids import new_id
@@ -49,7 +50,7 @@ def test_it_comes_back_to_life_but_is_not_established(service: Service) -> None:
     old, subscription_id = service.subscribe(ALICE)
     service.mark(
         subscription_id,
-        **{"enabled": False, "gone_at": NOW, "key_mismatch_at": NOW, "quarantined_at": NOW},
+        **{"enabled": False, "gone_at": func.now(), "key_mismatch_at": NOW, "quarantined_at": NOW},
         **{"quarantine_id": new_id(), "failure_count": 3, "first_accepted_at": NOW, "last_used": NOW},
         **{"last_failure_at": NOW, "last_failure_reason": "gone"},
     )
@@ -64,10 +65,14 @@ def test_it_comes_back_to_life_but_is_not_established(service: Service) -> None:
 
 
 @pytest.mark.parametrize(("said", "is_enabled"), [({}, False), ({"enabled": True}, True)])
+@pytest.mark.parametrize(
+    "marks", [{"gone_at": None}, {"enabled": False, "gone_at": func.now()}], ids=["alive", "called gone"]
+)
 def test_what_its_user_has_switched_off_stays_off_unless_the_request_says_otherwise(
-    service: Service, said: dict[str, Any], is_enabled: bool
+    service: Service, marks: dict[str, Any], said: dict[str, Any], is_enabled: bool
 ) -> None:
     old, subscription_id = service.subscribe(ALICE)
+    service.mark(subscription_id, **marks)
     service.client.put(f"/subscriptions/{subscription_id}/", json={"enabled": False}, headers=ALICE)
 
     answer = service.replace(subscription_id, old, next(service.numbers), **said)
