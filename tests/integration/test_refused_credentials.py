@@ -1,24 +1,24 @@
 """A push service that answers 401 or 403: most of the established, then it is our fault; else it is about a few."""
 
-from dataclasses import replace
-from datetime import UTC, datetime
-
 import pytest
-from sqlalchemy import event, func, select, text
+from sqlalchemy import event, text
 
 from app.db.session import engine_of, transaction
 from app.delivery import plan
 from app.delivery.refusals import WINDOW_TRIED
-from app.delivery.run import run_batch
-from app.delivery.traffic import Traffic
-from app.models import DeliveryLog, ServiceState
-from app.push.outcome import Outcome, Reason, Verdict
 from tests.support.delivery import NOTHING_INLINE, finish_with_a_worker, received, send
-from tests.support.senders import ACCEPTED, ScriptedSender
+from tests.support.refusals import (
+    ESTABLISHED,
+    REFUSED,
+    is_paused,
+    ledger,
+    let_it_be_later,
+    planned,
+    run,
+    states,
+)
+from tests.support.senders import ACCEPTED, UNAVAILABLE
 
-REFUSED = Outcome(Verdict.KEY_MISMATCH, Reason.KEY_MISMATCH, 403, "BadJwtToken")
-UNAVAILABLE = Outcome(Verdict.RETRY, Reason.PUSH_SERVICE_ERROR, 503)
-ESTABLISHED = {"first_accepted_at": datetime(2026, 1, 1, tzinfo=UTC)}
 HOST, ANOTHER = "127.0.0.1", "127.0.0.2"
 
 
@@ -27,66 +27,8 @@ def small_batches(monkeypatch):
     monkeypatch.setattr(plan, "BATCH_SIZE", 10)
 
 
-def planned(pipeline, **fields):
-    sent = send(pipeline, limits=NOTHING_INLINE, **fields)
-    with transaction(pipeline.sessions) as session:
-        return plan.plan_page(session, sent.notification.id).batch_ids
-
-
-def a_process(pipeline, outcomes):
-    """One that knows only what the database says."""
-    return replace(pipeline, sender=ScriptedSender(outcomes), traffic=Traffic())
-
-
-def run(pipeline, batch_ids, outcomes):
-    """Run each batch in a process of its own; return how many messages each posted."""
-    posted = []
-    for batch_id in batch_ids:
-        process = a_process(pipeline, outcomes)
-        run_batch(process, batch_id)
-        posted.append(len(process.sender.posted))
-    return posted
-
-
 def broadcast(pipeline, outcomes, **fields):
     run(pipeline, planned(pipeline, **fields), outcomes)
-
-
-def states(pipeline):
-    with transaction(pipeline.sessions) as session:
-        rows = session.scalars(select(ServiceState).order_by(ServiceState.endpoint_host))
-        return [(row.reason, row.window_tried, row.window_refused) for row in rows]
-
-
-def is_paused(pipeline):
-    with transaction(pipeline.sessions) as session:
-        return bool(session.scalar(select(func.count()).where(ServiceState.paused_until > func.now())))
-
-
-def ledger(pipeline):
-    with transaction(pipeline.sessions) as session:
-        rows = session.execute(
-            select(DeliveryLog.status, DeliveryLog.reason, func.count())
-            .group_by(DeliveryLog.status, DeliveryLog.reason)
-            .order_by(DeliveryLog.status, DeliveryLog.reason)
-        )
-        return [tuple(row) for row in rows]
-
-
-def let_it_be_later(pipeline):
-    """As if the pause were over, and all retries due."""
-    with transaction(pipeline.sessions) as session:
-        session.execute(text("UPDATE push_service_states SET paused_until = now()"))
-        session.execute(text("UPDATE push_delivery_batches SET not_before = now() WHERE state = 'ready'"))
-
-
-@pytest.fixture
-def refused_lane(pipeline, subscribe, small_batches):
-    """The last two batches of forty established, in a lane that has refused the first twenty."""
-    subscribe(40, **ESTABLISHED)
-    first, second, *others = planned(pipeline)
-    run(pipeline, [first, second], [REFUSED] * 10)
-    return others
 
 
 def test_a_lane_that_refuses_most_of_the_established_waits_and_they_are_tried_again(pipeline, subscribe):
@@ -228,78 +170,3 @@ def test_without_a_refusal_and_with_no_window_open_nothing_is_asked_of_the_datab
         each for each in statements if "push_service_states" in each and "push_delivery_batches" not in each
     ]
     assert states(pipeline) == []
-
-
-def test_it_is_asked_once_a_minute_with_one_message(pipeline, refused_lane):
-    third, fourth = refused_lane
-    let_it_be_later(pipeline)
-
-    asked = run(pipeline, [third], [REFUSED] * 10)
-    during_the_pause = run(pipeline, [fourth], [])
-    let_it_be_later(pipeline)
-    again = run(pipeline, [fourth], [REFUSED] * 10)
-
-    assert (asked, during_the_pause, again) == ([1], [0], [1])
-    assert is_paused(pipeline)
-    put_off = ("pending", "key_mismatch", 12)
-    assert ledger(pipeline) == [("failed", "key_mismatch", 10), put_off, ("pending", None, 18)]
-
-
-def test_while_one_process_asks_no_other_does(pipeline, refused_lane):
-    third, fourth = refused_lane
-    let_it_be_later(pipeline)
-    meanwhile = []
-    asking = ScriptedSender(before=lambda number: meanwhile.extend(run(pipeline, [fourth], [])))
-
-    run_batch(replace(pipeline, sender=asking, traffic=Traffic()), third)
-
-    assert (len(asking.posted), meanwhile) == (1, [0])
-
-
-def test_an_answer_that_accepts_ends_it_for_all(pipeline, refused_lane):
-    third, fourth = refused_lane
-    let_it_be_later(pipeline)
-
-    asked = run(pipeline, [third], [ACCEPTED])
-    let_it_be_later(pipeline)
-
-    assert asked == [1]
-    assert states(pipeline) == [(None, 0, 0)]
-    assert run(pipeline, [fourth], []) == [10]
-
-
-def test_an_established_one_is_asked_first(pipeline, subscribe, refused_lane):
-    forged = subscribe(9, topics=["mixed"])
-    [real] = subscribe(1, topics=["mixed"], **ESTABLISHED)
-    let_it_be_later(pipeline)
-    [batch_id] = planned(pipeline, topics=["mixed"])
-
-    run(pipeline, [batch_id], [ACCEPTED])
-
-    assert real.log.status == "sent"
-    assert {who.log.status for who in forged} == {"pending"}
-
-
-def test_forged_ones_alone_keep_nobody_from_asking(pipeline, subscribe, refused_lane):
-    third, _ = refused_lane
-    subscribe(10, topics=["forged"])
-    let_it_be_later(pipeline)
-    [forged] = planned(pipeline, topics=["forged"])
-
-    asked = run(pipeline, [forged], [REFUSED] * 10)
-    paused = is_paused(pipeline)
-    at_once = run(pipeline, [third], [ACCEPTED])
-
-    assert (asked, paused, at_once) == ([1], False, [1])
-    assert states(pipeline) == [(None, 0, 0)]
-
-
-def test_trouble_in_between_does_not_end_it(pipeline, refused_lane):
-    third, fourth = refused_lane
-    let_it_be_later(pipeline)
-
-    run(pipeline, [third], [UNAVAILABLE])
-
-    assert states(pipeline)[0][0] == "refused"
-    let_it_be_later(pipeline)
-    assert run(pipeline, [fourth], [REFUSED] * 10) == [1]
