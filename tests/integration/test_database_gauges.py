@@ -31,14 +31,13 @@ from app.models import (
 from app.observability import metrics
 from app.workers.database_gauges import (
     ACTIVE_SUBSCRIPTIONS,
-    LOCK_KEY,
     PENDING_DELIVERIES,
     DatabaseGauges,
     count_active_subscriptions,
     pending_deliveries,
 )
-from app.workers.leader import Leader
 from tests.support.databases import StoppablePostgres, alembic_config, create_database, dispose
+from tests.support.keyring import add_subscriptions
 from tests.support.ledger import add_notification
 from tests.support.metric_samples import Samples
 
@@ -48,14 +47,6 @@ def gauges() -> Iterator[DatabaseGauges]:
     job = DatabaseGauges()
     yield job
     job.close()
-
-
-@pytest.fixture
-def other_process(database_url: str) -> Iterator[SessionFactory]:
-    """A pool of another process over the same database."""
-    factory = create_sessions(database_url)
-    yield factory
-    dispose(factory)
 
 
 @pytest.fixture
@@ -71,19 +62,8 @@ def vapid_key_id(sessions: SessionFactory) -> UUID:
 
 
 def subscribe(sessions: SessionFactory, vapid_key_id: UUID, **columns: Any) -> None:
-    row_id = new_id()
-    values = {
-        "id": row_id,
-        "tenant_id": DEFAULT_TENANT_ID,
-        "endpoint": f"https://fcm.googleapis.com/fcm/send/{row_id}",
-        "endpoint_hash": row_id.bytes * 2,
-        "endpoint_host": "fcm.googleapis.com",
-        "p256dh": "B",
-        "auth": "a",
-        "vapid_key_id": vapid_key_id,
-    }
     with transaction(sessions) as session:
-        session.execute(insert(Subscription).values(**values | columns))
+        add_subscriptions(session, vapid_key_id, **columns)
 
 
 def notify(sessions: SessionFactory, state: NotificationState) -> UUID:
@@ -274,47 +254,6 @@ def test_counts_are_answered_from_indexes(database_url: str, sessions: SessionFa
 
     assert "ix_push_subscriptions_active" in plans[0]
     assert "ix_push_delivery_batches_" in plans[1], "either of those that hold open batches only"
-
-
-def test_one_process_leads_and_another_takes_over_when_it_resigns(
-    sessions: SessionFactory, other_process: SessionFactory
-) -> None:
-    first, second = Leader(LOCK_KEY), Leader(LOCK_KEY)
-
-    assert (first.leads(sessions), second.leads(other_process)) == (True, False)
-    assert first.leads(sessions), "it still does"
-
-    first.resign()
-    assert (second.leads(other_process), first.leads(sessions)) == (True, False)
-    second.resign()
-
-
-def test_leadership_ends_with_the_leaders_connection(
-    sessions: SessionFactory, other_process: SessionFactory, database_url: str
-) -> None:
-    first, second = Leader(LOCK_KEY), Leader(LOCK_KEY)
-    first.leads(sessions)
-    with closing(psycopg2.connect(database_url)) as operator, operator.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        )
-
-    assert second.leads(other_process)
-    assert not first.leads(sessions)
-    second.resign()
-
-
-def test_a_leader_holds_no_connection_of_the_pool(database_url: str) -> None:
-    tiny = create_sessions(database_url, pool_size=1, max_overflow=0)
-    leader = Leader(LOCK_KEY)
-
-    assert leader.leads(tiny)
-
-    with transaction(tiny) as session:
-        assert session.scalar(text("SELECT 1")) == 1
-    leader.resign()
-    dispose(tiny)
 
 
 def test_those_who_do_not_lead_count_nothing(

@@ -161,6 +161,14 @@ def sessions(database_url: str) -> Iterator[SessionFactory]:
     dispose(factory)
 
 
+@pytest.fixture
+def other_process(database_url: str) -> Iterator[SessionFactory]:
+    """A pool of another process over the same database."""
+    factory = create_sessions(database_url)
+    yield factory
+    dispose(factory)
+
+
 @contextmanager
 def running_postgres(data_dir: Path, *, durable: bool = False) -> Iterator[StoppablePostgres]:
     """Run a server in this directory for the block; both are gone afterwards."""
