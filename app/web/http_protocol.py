@@ -73,6 +73,9 @@ class BoundedHttp(HttpToolsProtocol):
                 "request-head-too-large",
                 f"The request line and headers have more than {MAX_HEAD_BYTES} bytes.",
             )
+        elif self._timer is None and self.cycle is not None and self.cycle.response_complete:
+            # Blank lines, or the end of a body that was answered before: uvicorn has just ceased to wait for more.
+            self._wait_for_a_request()
 
     def on_message_begin(self) -> None:
         self._has_begun = True

@@ -34,14 +34,21 @@ WEBSOCKET = (
 )
 
 
-async def either(scope: Scope, receive: Receive, send: Send) -> None:
-    await (answer_at_length if scope["path"] == "/long" else count_the_body)(scope, receive, send)
+async def answer_unread(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer before the body is there."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+    await send({"type": "http.response.body", "body": b"."})
+
+
+async def any_of_them(scope: Scope, receive: Receive, send: Send) -> None:
+    app = {"/long": answer_at_length, "/unread": answer_unread}.get(scope["path"], count_the_body)
+    await app(scope, receive, send)
 
 
 @contextmanager
 def serving(*, patience: float) -> Iterator[uvicorn.Server]:
     protocol = type("Protocol", (BoundedHttp,), {"request_seconds": patience, "unread_seconds": 0.05})
-    server = uvicorn.Server(uvicorn.Config(either, http=protocol, lifespan="off", log_config=None))
+    server = uvicorn.Server(uvicorn.Config(any_of_them, http=protocol, lifespan="off", log_config=None))
     with socket.create_server(("127.0.0.1", 0), backlog=2 * SLOW_CLIENTS) as listener:
         server.address = listener.getsockname()  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -96,6 +103,26 @@ def test_who_goes_on_byte_by_byte_is_given_up_all_the_same(beginning: bytes) -> 
         thread.join()
 
     assert received == b"" or b" 408 " in received.partition(b"\r\n")[0]  # cut off while bytes are on their way
+
+
+@pytest.mark.parametrize(
+    ("request_", "more"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n"),
+        (b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n", b"x"),
+    ],
+    ids=["a blank line", "the end of a body that was answered before"],
+)
+def test_who_sends_what_begins_no_request_is_not_waited_for(request_: bytes, more: bytes) -> None:
+    with serving(patience=0.2) as server, connected(server, request_) as connection:
+        received = b""
+        while not received.partition(b"\r\n\r\n")[2] and (part := connection.recv(65536)):
+            received += part
+
+        with suppress(OSError):
+            connection.sendall(more)
+
+        until(lambda: not server.server_state.connections, "the server has let go")
 
 
 def test_who_never_reads_is_let_go() -> None:
