@@ -5,11 +5,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from app.db.session import create_sessions, database_now, transaction
+from app.db.session import database_now, transaction
 from app.delivery import ledger, plan, record
 from app.keyring.service import Keyring
 from app.models import DEFAULT_TENANT_ID, DeliveryStatus, NotificationState
-from tests.support.databases import dispose, temporary_database
 from tests.support.delivery import claim_batch
 from tests.support.ledger import add_notification
 from tests.support.senders import ACCEPTED
@@ -63,12 +62,9 @@ def plan_all(session, notification_id):
 
 
 @pytest.fixture(scope="module")
-def sessions(postgres_url, template_database):
+def sessions(module_sessions):
     """Over one database for all tests here: each takes a batch of its own, and leaves the others' as they are."""
-    with temporary_database(postgres_url, template=template_database) as url:
-        sessions = create_sessions(url)
-        yield sessions
-        dispose(sessions)
+    return module_sessions
 
 
 @pytest.fixture(scope="module")

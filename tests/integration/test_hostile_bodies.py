@@ -10,7 +10,6 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from tests.support.api import SERVICE_HEADERS, build_settings
-from tests.support.databases import temporary_database
 
 SOME_ID = "0199a000-0000-7000-8000-000000000000"
 # So that a route takes its member for what it is: all of ours, each with the value that is to break it.
@@ -61,16 +60,9 @@ COMPRESSED = {
 
 
 @pytest.fixture(scope="module")
-def client(
-    postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[TestClient]:
-    with (
-        temporary_database(postgres_url, template=template_database) as url,
-        TestClient(
-            create_app(build_settings(database_url=url, data_dir=tmp_path_factory.mktemp("data"))),
-            raise_server_exceptions=False,
-        ) as client,
-    ):
+def client(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    settings = build_settings(database_url=module_database_url, data_dir=tmp_path_factory.mktemp("data"))
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
         yield client
 
 

@@ -9,39 +9,29 @@ from sqlalchemy import delete, select
 from typer.testing import CliRunner
 
 from app import cli
-from app.db.session import create_sessions, transaction
+from app.db.session import transaction
 from app.keyring.service import Keyring
 from app.models import DEFAULT_TENANT_ID, Subscription, Tenant, VapidKey
 from app.push.keys import VapidKey as KeyPair
 from app.workers import foreground
 from tests.support.api import SECRET_KEY
-from tests.support.databases import dispose, temporary_database
 from tests.support.keyring import add_subscriptions
 
 OTHER_SECRET_KEY = "another-secret-key-0123456789-0123456789"
 CONFIGURED = KeyPair.generate()
 
 
-@pytest.fixture(scope="module")
-def module_database(postgres_url, template_database):
-    """One database for all of these tests: each begins with no key."""
-    with temporary_database(postgres_url, template=template_database) as url:
-        sessions = create_sessions(url)
-        yield url, sessions
-        dispose(sessions)
-
-
 @pytest.fixture
-def sessions(module_database, monkeypatch, tmp_path):
-    url, sessions = module_database
-    monkeypatch.setenv("DATABASE_URL", url)
+def sessions(module_database_url, module_sessions, monkeypatch, tmp_path):
+    """Over one database for all of these tests: each begins with no key."""
+    monkeypatch.setenv("DATABASE_URL", module_database_url)
     monkeypatch.setenv("SECRET_KEY", SECRET_KEY)
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
-    with transaction(sessions) as session:
+    with transaction(module_sessions) as session:
         for table in (Subscription, VapidKey):
             session.execute(delete(table))
         session.execute(delete(Tenant).where(Tenant.id != DEFAULT_TENANT_ID))
-    return sessions
+    return module_sessions
 
 
 @pytest.fixture
@@ -198,16 +188,22 @@ def test_another_secret_key_makes_no_key_that_the_service_could_not_open(session
     assert states(sessions) == ["active", "signing"]
 
 
-def test_a_lost_secret_key_is_survived_by_doing_what_the_refused_start_says(sessions, keys, monkeypatch):
-    depend(sessions, keys[1], 2)
-    monkeypatch.setenv("SECRET_KEY", OTHER_SECRET_KEY)
-    started: list[object] = []
+@pytest.fixture
+def started(monkeypatch):
+    """The settings that workers were started with; none of them runs."""
+    found: list[object] = []
 
     def run_workers(settings, count):
-        started.append(settings)
+        found.append(settings)
         return 0
 
     monkeypatch.setattr(foreground, "run", run_workers)
+    return found
+
+
+def test_a_lost_secret_key_is_survived_by_doing_what_the_refused_start_says(sessions, keys, started, monkeypatch):
+    depend(sessions, keys[1], 2)
+    monkeypatch.setenv("SECRET_KEY", OTHER_SECRET_KEY)
 
     refused = CliRunner().invoke(cli.cli, ["worker"])
     commands = re.findall(r"`python -m app.cli keys ([^`]*)`", refused.output)
@@ -219,14 +215,7 @@ def test_a_lost_secret_key_is_survived_by_doing_what_the_refused_start_says(sess
     assert len(started) == 1
 
 
-def test_workers_with_another_secret_key_do_not_start(sessions, keys, monkeypatch):
-    started: list[object] = []
-
-    def run_workers(settings, count):
-        started.append(settings)
-        return 0
-
-    monkeypatch.setattr(foreground, "run", run_workers)
+def test_workers_with_another_secret_key_do_not_start(sessions, keys, started, monkeypatch):
     right = CliRunner().invoke(cli.cli, ["worker"])
     monkeypatch.setenv("SECRET_KEY", OTHER_SECRET_KEY)
 

@@ -24,12 +24,9 @@ known_ids: dict[str, str] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def served_app(
-    postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[None]:
+def served_app(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The app with something in its database."""
-    data_dir = tmp_path_factory.mktemp("data")
-    with served_on(stage, postgres_url=postgres_url, template=template_database, data_dir=data_dir):
+    with served_on(stage, module_database_url, tmp_path_factory.mktemp("data")):
         _store_something()
         yield
 

@@ -30,11 +30,8 @@ schema = schema_on(stage, usual_examples=USUAL_WALKS)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def served_app(
-    postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[None]:
-    data_dir = tmp_path_factory.mktemp("data")
-    with served_on(stage, postgres_url=postgres_url, template=template_database, data_dir=data_dir):
+def served_app(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with served_on(stage, module_database_url, tmp_path_factory.mktemp("data")):
         yield
 
 

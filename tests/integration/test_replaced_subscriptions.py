@@ -14,18 +14,14 @@ from app.models import DEFAULT_TENANT_ID, VapidKey
 from app.push import keys as push_keys
 from tests.support.api import SECRET_KEY
 from tests.support.browser_keys import a_subscription, browser_keys
-from tests.support.databases import temporary_database
 from tests.support.replacing import ALICE, Service, serving
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def service(
-    postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
-    data_dir = tmp_path_factory.mktemp("data")
-    with temporary_database(postgres_url, template=template_database) as url, serving(url, data_dir) as service:
+def service(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(module_database_url, tmp_path_factory.mktemp("data")) as service:
         yield service
 
 

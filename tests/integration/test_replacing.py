@@ -11,17 +11,13 @@ from app.db.session import transaction
 from app.models import Subscription
 from tests.support.api import SERVICE_HEADERS, bearer, make_token
 from tests.support.browser_keys import browser_keys
-from tests.support.databases import temporary_database
 from tests.support.replacing import ALICE, BOB, NO_USER, Headers, Service, serving
 from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")
-def service(
-    postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
-    data_dir = tmp_path_factory.mktemp("data")
-    with temporary_database(postgres_url, template=template_database) as url, serving(url, data_dir) as service:
+def service(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(module_database_url, tmp_path_factory.mktemp("data")) as service:
         yield service
 
 

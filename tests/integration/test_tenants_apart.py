@@ -16,7 +16,6 @@ from app.tenants.scopes import ALL_SCOPES, Scope
 from app.users.cursor import Cursor
 from tests.support.api import SERVICE_HEADERS, bearer, make_token
 from tests.support.browser_keys import a_subscription, browser_keys
-from tests.support.databases import temporary_database
 from tests.support.neighbours import Headers, Neighbour, Street, street
 
 USER, TOPIC, TYPE, KEY, OTHER_KEY = "ada", "their-topic", "their-type", "their-key", "their-other-key"
@@ -146,11 +145,8 @@ GUARDED = [route for route, attempt in ROUTES.items() if attempt.scope is not No
 
 
 @pytest.fixture(scope="module")
-def household(
-    postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Household]:
-    data_dir = tmp_path_factory.mktemp("data")
-    with temporary_database(postgres_url, template=template_database) as url, street(url, data_dir) as served:
+def household(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Household]:
+    with street(module_database_url, tmp_path_factory.mktemp("data")) as served:
         yield _furnished(served)
 
 

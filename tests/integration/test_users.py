@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from httpx import Response
 from sqlalchemy import insert, select
 
-from app.db.session import SessionFactory, create_sessions, transaction
+from app.db.session import SessionFactory, transaction
 from app.delivery.partitions import ensure_partitions
 from app.ids import new_id
 from app.main import create_app
@@ -20,7 +20,6 @@ from app.models import DEFAULT_TENANT_ID, DeliveryLog, NotificationState, Receip
 from app.users import service as users
 from tests.support.api import SERVICE_HEADERS, bearer, build_settings, make_token
 from tests.support.browser_keys import a_subscription, browser_keys
-from tests.support.databases import dispose, temporary_database
 from tests.support.ledger import add_notification
 
 Headers = dict[str, str]
@@ -72,14 +71,11 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service(
-    postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
+    module_database_url: str, module_sessions: SessionFactory, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    with temporary_database(postgres_url, template=template_database) as url:
-        sessions = create_sessions(url)
-        settings = build_settings(database_url=url, data_dir=tmp_path_factory.mktemp("data"))
-        with TestClient(create_app(settings)) as client:
-            yield Service(client, sessions)
-        dispose(sessions)
+    settings = build_settings(database_url=module_database_url, data_dir=tmp_path_factory.mktemp("data"))
+    with TestClient(create_app(settings)) as client:
+        yield Service(client, module_sessions)
 
 
 @pytest.mark.parametrize("ask", [Service.erase, lambda service, *who: service.export(*who)])

@@ -153,6 +153,21 @@ def database_url(postgres_url: str, template_database: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def module_database_url(postgres_url: str, template_database: str) -> Iterator[str]:
+    """A database with all our tables for all the tests of a file."""
+    with temporary_database(postgres_url, template=template_database) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_sessions(module_database_url: str) -> Iterator[SessionFactory]:
+    """A session factory over the database of the test's file."""
+    factory = create_sessions(module_database_url)
+    yield factory
+    dispose(factory)
+
+
 @pytest.fixture
 def sessions(database_url: str) -> Iterator[SessionFactory]:
     """A session factory over the test's own database."""

@@ -1,6 +1,6 @@
 """The app as Schemathesis sees it: its OpenAPI document, and a place where the app itself will stand."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,11 @@ from schemathesis.python import asgi
 
 from app.db.session import SessionFactory, create_sessions
 from app.main import create_app
-from app.push.message import PushMessage
-from app.push.outcome import Outcome, Reason, Verdict
-from app.push.sender import Outcomes, never
 from app.workers import opening
 from tests.support.api import build_settings
-from tests.support.databases import dispose, temporary_database
+from tests.support.databases import dispose
 from tests.support.fuzzing import FUZZ_SEED, IS_FUZZING, examples
+from tests.support.senders import ScriptedSender
 
 SEED = FUZZ_SEED or 20261122
 
@@ -38,21 +36,6 @@ class Stage:
         await self.app(scope, receive, send)
 
 
-class _AcceptingSender:
-    """Stands for every push service in the world: takes each message, posts nothing."""
-
-    def send(
-        self,
-        messages: Sequence[PushMessage],
-        *,
-        stop: Callable[[], bool] = never,
-        rate_per_second: float | None = None,
-    ) -> Outcomes:
-        yield [(message, Outcome(Verdict.ACCEPTED, Reason.ACCEPTED, 201)) for message in messages if not stop()]
-
-    def close(self) -> None: ...
-
-
 def schema_on(stage: Stage, *, usual_examples: int) -> Any:
     """Return the schema of the app, which will stand on this stage."""
     generation = GenerationConfig(
@@ -65,12 +48,12 @@ def schema_on(stage: Stage, *, usual_examples: int) -> Any:
 
 
 @contextmanager
-def served_on(stage: Stage, *, postgres_url: str, template: str, data_dir: Path) -> Iterator[None]:
-    """Put the app there, over a database of its own. Schemathesis starts it with the first request."""
-    with pytest.MonkeyPatch.context() as patch, temporary_database(postgres_url, template=template) as url:
-        patch.setattr(opening, "create_sender", lambda *_, **__: _AcceptingSender())
-        stage.app = create_app(build_settings(database_url=url, data_dir=data_dir))
-        stage.sessions = create_sessions(url)
+def served_on(stage: Stage, database_url: str, data_dir: Path) -> Iterator[None]:
+    """Put the app there; every push service accepts all. Schemathesis starts it with the first request."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "create_sender", lambda *_, **__: ScriptedSender())
+        stage.app = create_app(build_settings(database_url=database_url, data_dir=data_dir))
+        stage.sessions = create_sessions(database_url)
         yield
         dispose(stage.sessions)
         asgi.shutdown_lifespans()

@@ -5,30 +5,21 @@ from uuid import uuid4
 
 import pytest
 
-from app.db.session import create_sessions, transaction
+from app.db.session import transaction
 from app.keyring import retiring
 from app.keyring.service import Keyring
 from app.models import DEFAULT_TENANT_ID, Subscription
 from app.push.keys import VapidKey
 from app.subscriptions.made_with import MadeWith, UnknownApplicationServerKey, made_with
-from tests.support.databases import dispose, temporary_database
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def key_sessions(postgres_url, template_database):
-    with temporary_database(postgres_url, template=template_database) as url:
-        sessions = create_sessions(url)
-        yield sessions
-        dispose(sessions)
-
-
-@pytest.fixture(scope="module")
-def keys(key_sessions):
+def keys(module_sessions):
     """A retired key, an older one that still signs, and the active one, by name."""
     keyring = Keyring("secret")
-    with transaction(key_sessions) as session:
+    with transaction(module_sessions) as session:
         made = [keyring.add(session, DEFAULT_TENANT_ID, VapidKey.generate()) for _ in range(3)]
         retiring.retire(session, made[0].id)
     return dict(zip(("retired", "signing", "active"), made, strict=True))
@@ -39,15 +30,15 @@ def stored(key, *, key_is_assumed=True, first_accepted_at=None):
 
 
 @pytest.mark.parametrize("name", ["signing", "active"])
-def test_a_key_that_is_named_is_no_assumption(key_sessions, keys, name):
-    with transaction(key_sessions) as session:
+def test_a_key_that_is_named_is_no_assumption(module_sessions, keys, name):
+    with transaction(module_sessions) as session:
         found = made_with(session, DEFAULT_TENANT_ID, keys[name].public_key, stored(keys["active"]))
 
     assert found == MadeWith(keys[name].id, is_assumed=False)
 
 
-def test_without_a_word_it_is_assumed_to_be_the_active_one(key_sessions, keys):
-    with transaction(key_sessions) as session:
+def test_without_a_word_it_is_assumed_to_be_the_active_one(module_sessions, keys):
+    with transaction(module_sessions) as session:
         found = made_with(session, DEFAULT_TENANT_ID, None)
 
     assert found == MadeWith(keys["active"].id, is_assumed=True)
@@ -57,33 +48,33 @@ def test_without_a_word_it_is_assumed_to_be_the_active_one(key_sessions, keys):
     ("known", "is_assumed"),
     [({}, True), ({"key_is_assumed": False}, False), ({"first_accepted_at": NOW}, False)],
 )
-def test_what_is_stored_stays_as_sure_as_it_was(key_sessions, keys, known, is_assumed):
-    with transaction(key_sessions) as session:
+def test_what_is_stored_stays_as_sure_as_it_was(module_sessions, keys, known, is_assumed):
+    with transaction(module_sessions) as session:
         found = made_with(session, DEFAULT_TENANT_ID, None, stored(keys["signing"], **known))
 
     assert found == MadeWith(keys["signing"].id, is_assumed)
 
 
-def test_whose_assumed_key_is_retired_gets_the_active_one(key_sessions, keys):
-    with transaction(key_sessions) as session:
+def test_whose_assumed_key_is_retired_gets_the_active_one(module_sessions, keys):
+    with transaction(module_sessions) as session:
         found = made_with(session, DEFAULT_TENANT_ID, None, stored(keys["retired"]))
 
     assert found == MadeWith(keys["active"].id, is_assumed=True)
 
 
 @pytest.mark.parametrize("known", [{"key_is_assumed": False}, {"first_accepted_at": NOW}])
-def test_who_surely_has_a_retired_key_is_told_to_subscribe_anew(key_sessions, keys, known):
-    with transaction(key_sessions) as session, pytest.raises(UnknownApplicationServerKey, match="Unsubscribe"):
+def test_who_surely_has_a_retired_key_is_told_to_subscribe_anew(module_sessions, keys, known):
+    with transaction(module_sessions) as session, pytest.raises(UnknownApplicationServerKey, match="Unsubscribe"):
         made_with(session, DEFAULT_TENANT_ID, None, stored(keys["retired"], **known))
 
 
 @pytest.mark.parametrize("whose", ["another tenant's", "nobody's"])
-def test_a_key_of_others_is_refused(key_sessions, keys, whose):
+def test_a_key_of_others_is_refused(module_sessions, keys, whose):
     tenant_id, named = (
         (uuid4(), keys["active"].public_key)
         if whose == "another tenant's"
         else (DEFAULT_TENANT_ID, VapidKey.generate().public)
     )
 
-    with transaction(key_sessions) as session, pytest.raises(UnknownApplicationServerKey):
+    with transaction(module_sessions) as session, pytest.raises(UnknownApplicationServerKey):
         made_with(session, tenant_id, named)
