@@ -61,8 +61,7 @@ def restore(which: Which = None, host: Host = None, all_: All = False) -> None:
     with open_database() as (_, sessions):
         chosen = _chosen(sessions, which, host, all_)
         for each in chosen:
-            if each.ended_at is None:
-                _let_the_last_join(sessions, each)
+            _let_the_last_join(sessions, each)
         done = _go_through(sessions, chosen, "Restoring", quarantines.restore, quarantines.RESTORED)
     raise typer.Exit(_say(done, "active again"))
 
@@ -98,6 +97,7 @@ def release(which: Which = None, host: Host = None, all_: All = False) -> None:
             Bell(sessions).ring()
         chosen = _chosen(sessions, which, host, all_)
         for each in chosen:
+            _let_the_last_join(sessions, each)
             with transaction(sessions) as session:
                 released = quarantines.release(session, each.id)
             typer.echo(
@@ -124,7 +124,7 @@ def _chosen(sessions: SessionFactory, which: UUID | None, host: str | None, all_
 
 
 def _let_the_last_join(sessions: SessionFactory, each: Quarantine) -> None:
-    """Whoever was called gone since the guard looked is to be restored, too."""
+    """Whoever was called gone since the guard looked can be restored, too; once it has ended, nobody joins."""
     with transaction(sessions) as session:
         losses = [loss for loss in guard.losses(session) if loss.open_id == each.id]
     for loss in losses:
@@ -145,6 +145,8 @@ def _go_through(
             until, total = database_now(session), quarantines.count(session, each.id)
         with _progress(f"{verb} at {each.endpoint_host}", total) as advance:
             count = sum(_chunks(sessions, let_go, each.id, until, advance))
+        if how == quarantines.RESTORED:
+            _let_the_last_join(sessions, each)
         with transaction(sessions) as session:
             left = quarantines.end_if_empty(session, each.id, how)
         done.append((each, count, left))

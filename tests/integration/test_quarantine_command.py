@@ -1,29 +1,26 @@
 """`python -m app.cli quarantine`: what is held is listed, and becomes what the operator says."""
 
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
-from sqlalchemy import select, text
-from typer.testing import CliRunner
+from sqlalchemy import text
 
-from app import cli
 from app.db.session import transaction
-from app.delivery import guard, quarantine, service_states
+from app.delivery import quarantine, service_states
 from app.delivery.bell import Listener
 from app.delivery.lanes import Lane
 from app.delivery.pace import Pause, PauseReason
 from app.ids import new_id
 from app.keyring.service import SHORT_CHARACTERS
-from app.models import DEFAULT_TENANT_ID, Subscription
+from app.models import DEFAULT_TENANT_ID
 from app.observability import metrics
-from app.subscriptions import service
-from app.subscriptions.ownership import Requester
 from app.workers.database_gauges import DatabaseGauges
-from tests.support.losses import FCM, add_key, add_subscriptions, counted, quarantines
+from tests.support.losses import FCM, add_key, add_subscriptions, counted
 from tests.support.metric_samples import Samples
+from tests.support.quarantine_command import ACTIVE, ends, execute, run, trip_the_guard
 
 APPLE = "web.push.apple.com"
-ACTIVE = "enabled AND gone_at IS NULL AND deleted_at IS NULL AND quarantine_id IS NULL AND quarantined_at IS NULL"
 
 
 @pytest.fixture(autouse=True)
@@ -31,10 +28,6 @@ def environment(database_url, tmp_path, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setattr(quarantine, "ROWS_AT_ONCE", 10)
-
-
-def run(*arguments, answer=None):
-    return CliRunner().invoke(cli.cli, ["quarantine", *map(str, arguments)], input=answer)
 
 
 @pytest.fixture
@@ -45,23 +38,7 @@ def key_id(sessions):
 
 @pytest.fixture
 def trip(sessions, key_id):
-    """Let so many be gone at a push service, and the guard trip; return the quarantine's id."""
-
-    def trip(count=25, *, host=FCM):
-        add_subscriptions(sessions, count, key_id, host=host, gone_ago="0 seconds")
-        guard.look(sessions)
-        return next(row.id for row in quarantines(sessions) if row.endpoint_host == host and row.ended_at is None)
-
-    return trip
-
-
-def execute(sessions, statement, **values):
-    with transaction(sessions) as session:
-        session.execute(text(statement), values)
-
-
-def ends(sessions):
-    return [(row.ended_as, row.ended_count) for row in quarantines(sessions)]
+    return partial(trip_the_guard, sessions, key_id)
 
 
 def refuse(sessions, key_id, host=APPLE):
@@ -108,16 +85,6 @@ def test_restored_ones_are_active_again(sessions, key_id, trip):
     assert ends(sessions) == [("restored", 35)]
 
 
-def test_an_answer_to_what_was_sent_before_does_not_take_a_restored_one_away(sessions, trip):
-    """record.write marks only who has not changed since the batch was claimed."""
-    began = datetime.now(UTC)
-    quarantine_id = trip()
-
-    run("restore", quarantine_id)
-
-    assert counted(sessions, f"updated_at >= '{began.isoformat()}'") == 25
-
-
 @pytest.mark.parametrize(
     ("change", "active"),
     [
@@ -138,18 +105,6 @@ def test_what_somebody_did_meanwhile_stays(sessions, trip, change, active):
 
     assert counted(sessions, ACTIVE) == active
     assert counted(sessions, "quarantine_id IS NOT NULL AND deleted_at IS NULL") == 0
-
-
-@pytest.mark.parametrize(("wish", "active"), [({"topics": ["news"]}, 25), ({"enabled": False}, 24)])
-def test_only_who_was_switched_off_by_its_user_meanwhile_stays_off(sessions, trip, wish, active):
-    quarantine_id = trip()
-    with transaction(sessions) as session:
-        subscription_id = session.scalars(select(Subscription.id).limit(1)).one()
-        service.change(session, Requester(DEFAULT_TENANT_ID, is_service=True), subscription_id, **wish)
-
-    run("restore", quarantine_id)
-
-    assert counted(sessions, ACTIVE) == active
 
 
 def test_released_ones_are_gone_like_any_other_and_can_still_be_restored(sessions, trip):
@@ -195,24 +150,6 @@ def test_all_and_those_of_a_host_are_the_open_ones(sessions, trip):
     assert all_others.output == f"{FCM}: 21 subscriptions are active again.\n"
     assert (none.exit_code, none.output) == (0, "Nothing is in quarantine there.\n")
     assert ends(sessions) == [("released", 25), ("pruned", 22), ("restored", 21)]
-
-
-def test_who_comes_in_meanwhile_is_still_held(sessions, key_id, trip, monkeypatch):
-    quarantine_id = trip()
-    end_if_empty = quarantine.end_if_empty
-
-    def meanwhile(session, *arguments):
-        add_subscriptions(sessions, 3, key_id, gone_ago="1 second")
-        guard.look(sessions)
-        return end_if_empty(session, *arguments)
-
-    monkeypatch.setattr(quarantine, "end_if_empty", meanwhile)
-
-    result = run("restore", quarantine_id)
-
-    assert result.exit_code == 1
-    assert f"{FCM}: 3 came in meanwhile, and are still held." in result.output
-    assert ends(sessions) == [(None, 25)]
 
 
 def test_one_that_died_in_the_middle_is_simply_repeated(sessions, trip):
