@@ -1,6 +1,6 @@
 """Who is calling: a service with an API key, a user or an anonymous browser with a JWT."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -15,7 +15,13 @@ from app.errors import Forbidden, Unauthenticated
 from app.settings import Settings
 from app.tenants.issuers import Issuer, registered_issuers
 from app.tenants.scopes import Scope
-from app.web.client_address import is_within, rate_limit_address, request_address
+from app.web.client_address import (
+    IPNetwork,
+    is_passed_on_by_a_stranger,
+    is_within,
+    rate_limit_address,
+    request_address,
+)
 from app.web.deps import SessionsDep
 from app.web.failed_logins import FailedLogins
 from app.web.key_login import REMEMBERED_SECONDS, KeyLogin
@@ -86,9 +92,8 @@ class Authenticator:
         """Return the service that shows this key. Raises InvalidApiKey, RateLimited and NetworkNotAllowed."""
         shown = api_key.encode("latin-1")  # as the header came: ASGI frameworks decode it so
         key = self._keys.find(shown, sessions, address=rate_limit_address(request))
-        address = request_address(request)
-        if key.networks is not None and not is_within(address, key.networks):
-            raise NetworkNotAllowed(f"This API key is not taken from {address}, where the request comes from.")
+        if key.networks is not None:
+            _refuse_from_elsewhere(request, key.networks)
         self._keys.note_use(key, sessions)
         return Caller(key.tenant_id, CallerKind.SERVICE, None, f"key:{key.id or 'default'}", key.scopes)
 
@@ -182,6 +187,17 @@ def require_service(scope: Scope) -> Callable[..., Caller]:
 SenderDep = Annotated[Caller, Depends(require_service(Scope.SEND))]
 ReaderDep = Annotated[Caller, Depends(require_service(Scope.READ))]
 ManagerDep = Annotated[Caller, Depends(require_service(Scope.MANAGE))]
+
+
+def _refuse_from_elsewhere(request: Request, networks: Iterable[IPNetwork]) -> None:
+    address = request_address(request)
+    if not is_within(address, networks):
+        raise NetworkNotAllowed(f"This API key is not taken from {address}, where the request comes from.")
+    if is_passed_on_by_a_stranger(request):  # a proxy in an allowed network lets the whole world in there
+        raise NetworkNotAllowed(
+            f"This API key is tied to networks, and the request was passed on by {address}. If that is a proxy of"
+            " yours, name it in TRUSTED_PROXIES: what it says of the client is believed then."
+        )
 
 
 def _caller_of(bearer: Bearer, request: Request) -> Caller:

@@ -36,11 +36,14 @@ def client_address(peer: str | None, forwarded_for: Iterable[str], trusted: Iter
 
 def request_address(request: Request) -> str:
     """Return the address that a request comes from, of the client behind the trusted proxies."""
-    return client_address(
-        request.client.host if request.client else "127.0.0.1",  # who uses a Unix socket is on this machine
-        request.headers.getlist("x-forwarded-for"),
-        request.app.state.settings.trusted_proxies,
-    )
+    forwarded_for = request.headers.getlist("x-forwarded-for")
+    return client_address(_peer_of(request), forwarded_for, request.app.state.settings.trusted_proxies)
+
+
+def is_passed_on_by_a_stranger(request: Request) -> bool:
+    """Tell whether the peer is a proxy, as it says, and none of ours: `request_address` is the proxy's then."""
+    trusted: Iterable[IPNetwork] = request.app.state.settings.trusted_proxies
+    return "x-forwarded-for" in request.headers and not is_within(_peer_of(request), trusted)
 
 
 def rate_limit_address(request: Request) -> str:
@@ -59,6 +62,10 @@ def is_within(address: str, networks: Iterable[IPNetwork]) -> bool:
     """Tell whether an address lies in one of the networks. What is no address lies in none."""
     parsed = _parse(address)
     return parsed is not None and any(parsed in network for network in networks)
+
+
+def _peer_of(request: Request) -> str:
+    return request.client.host if request.client else "127.0.0.1"  # who uses a Unix socket is on this machine
 
 
 def _parse(text: str | None) -> IPAddress | None:

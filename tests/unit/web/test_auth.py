@@ -233,6 +233,22 @@ def test_a_key_tied_to_networks_is_taken_from_there_only(edge: EdgeFactory, sess
     assert "not taken from testclient" in answers["10.9.9.9"].json()["detail"]
 
 
+def test_a_proxy_that_nobody_named_lends_a_key_its_network_to_nobody(
+    edge: EdgeFactory, sessions: SessionFactory
+) -> None:
+    proxy = TestClient(edge(_doors(), configure=_use(sessions)).app, client=("10.0.0.1", 50_000))
+    _store_key(sessions, "pk_office_0123456789", "read", networks=["10.0.0.0/8"])
+    headers = {"X-API-Key": "pk_office_0123456789"}
+
+    by_itself = proxy.get("/doors/services/", headers=headers)
+    passed_on = proxy.get("/doors/services/", headers=headers | {"X-Forwarded-For": "203.0.113.9"})
+
+    assert (by_itself.status_code, passed_on.status_code) == (200, 403)
+    assert passed_on.json()["type"] == "/problems/network-not-allowed"
+    assert "passed on by 10.0.0.1" in passed_on.json()["detail"]
+    assert "TRUSTED_PROXIES" in passed_on.json()["detail"]
+
+
 def test_networks_that_nobody_can_read_admit_nobody(
     client_with_database: TestClient, sessions: SessionFactory
 ) -> None:
