@@ -19,7 +19,7 @@ from tests.support.schema import TOO_STRICT, Stage, schema_on, served_on
 
 AnyCase = schemathesis.Case[Any]
 
-USUAL_WALKS = 10
+USUAL_WALKS = 6
 MOST_STEPS = 12
 # Whether each request needs credentials is tried without walks, at a quarter of the requests.
 EXCLUDED = [*TOO_STRICT, ignored_auth]
