@@ -113,8 +113,8 @@ def test_a_name_that_leads_inside_at_its_next_look_up_is_posted_to_no_more(
 def test_a_kept_connection_lives_no_longer_than_what_was_found_is_believed(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(curl_transfer, "ADDRESS_LIFE_SECONDS", 1.0)
-    monkeypatch.setattr(connection, "ADDRESS_LIFE_SECONDS", 1.0)
+    monkeypatch.setattr(curl_transfer, "ADDRESS_LIFE_SECONDS", 1.0)  # libcurl knows whole ones only
+    monkeypatch.setattr(connection, "ADDRESS_LIFE_SECONDS", 0.05)
     sender = build()
 
     with serving(answering(*[OK] * 100_000)) as server:
