@@ -13,9 +13,8 @@ from rich.table import Table
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from app.cli_database import open_database, refusal
+from app.cli_database import refusal, working_database
 from app.db.session import SessionFactory, transaction
-from app.errors import DomainError
 from app.keyring import retiring
 from app.keyring.dependents import Dependents, KeyState, KeyStatus, status_of_keys
 from app.keyring.retiring import KeyInUse
@@ -46,7 +45,7 @@ keys = typer.Typer(no_args_is_help=True, help="VAPID keys: who depends on each, 
 @keys.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
     """List every key, and how many subscriptions depend on it. Reads all subscriptions: with millions, seconds."""
-    with _database() as (_, sessions), _patiently(sessions) as session:
+    with working_database() as (_, sessions), _patiently(sessions) as session:
         found = status_of_keys(session)
     if as_json:
         typer.echo(json.dumps([_as_json(key) for key in found], indent=2))
@@ -62,7 +61,7 @@ def rotate(
     ] = False,
 ) -> None:
     """Make a new active key. The old ones keep signing for their subscribers, so nobody is lost."""
-    with _database() as (settings, sessions), transaction(sessions) as session:
+    with working_database() as (settings, sessions), transaction(sessions) as session:
         tenant_id = session.scalars(select(Tenant.id).where(Tenant.slug == tenant)).one_or_none()
         if tenant_id is None:
             raise refusal(f"There is no tenant {tenant}.")
@@ -87,7 +86,7 @@ def retire(
     yes: Annotated[bool, typer.Option("--yes", help="With --force: do not ask.")] = False,
 ) -> None:
     """Sign nothing with a key any more. Refused, with exit code 1, while subscriptions depend on it."""
-    with _database() as (_, sessions):
+    with working_database() as (_, sessions):
         with transaction(sessions) as session:
             found = retiring.find_key(session, key, tenant=tenant)
         lost = _retire(sessions, found, force=force, asks=not yes)
@@ -101,22 +100,13 @@ def retire(
 @keys.command()
 def restore(key: Key, tenant: TenantSlug = None) -> None:
     """Let a retired key sign again for those who subscribed with it."""
-    with _database() as (settings, sessions), transaction(sessions) as session:
+    with working_database() as (settings, sessions), transaction(sessions) as session:
         found = retiring.find_key(session, key, tenant=tenant)
         was_retired = retiring.restore(session, _keyring(settings), found.id)
     if was_retired:
         typer.echo(f"{short(found)} signs again for those who subscribed with it.")
     else:
         typer.echo(f"{short(found)} is not retired.")
-
-
-@contextmanager
-def _database() -> Iterator[tuple[Settings, SessionFactory]]:
-    with open_database() as opened:
-        try:
-            yield opened
-        except DomainError as error:
-            raise refusal(error.detail) from None
 
 
 @contextmanager
