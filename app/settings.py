@@ -183,6 +183,10 @@ _PRODUCTION_RULES: list[tuple[Callable[[Settings], bool], str]] = [
         lambda s: any(not origin.startswith("https://") for origin in s.cors_allowed_origins),
         "CORS_ALLOWED_ORIGINS must be https origins, without *",
     ),
+    (
+        lambda s: any(network.prefixlen == 0 for network in s.trusted_proxies),
+        "TRUSTED_PROXIES names everybody, who can then say to be anybody: name the networks of your proxies",
+    ),
 ]
 
 

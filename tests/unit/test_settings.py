@@ -242,6 +242,8 @@ def test_production_starts_with_everything_it_needs(monkeypatch: pytest.MonkeyPa
         ({"ASSET_BASE_URL": "http://cdn.example.org"}, "ASSET_BASE_URL"),
         ({"CORS_ALLOWED_ORIGINS": "*"}, "CORS_ALLOWED_ORIGINS"),
         ({"CORS_ALLOWED_ORIGINS": "https://a.example.org,http://b.example.org"}, "CORS_ALLOWED_ORIGINS"),
+        ({"TRUSTED_PROXIES": "10.0.0.0/8,0.0.0.0/0"}, "TRUSTED_PROXIES"),
+        ({"TRUSTED_PROXIES": "::/0"}, "TRUSTED_PROXIES"),
     ],
 )
 def test_production_refuses_what_is_missing_or_unsafe(
