@@ -14,7 +14,7 @@ from app.ids import new_id
 from app.models import ApiKey, Tenant
 from app.tenants.live_keys import digest_of
 from app.tenants.scopes import Scope
-from app.web.text import refuse_unstorable_text
+from app.web.text import refuse_unprintable_text, refuse_unstorable_text
 
 PREFIX = "pns_"
 RANDOM_BYTES = 32
@@ -125,14 +125,10 @@ def _refuse_a_third(session: Session, tenant: Tenant, name: str) -> None:
 
 
 def _checked_name(name: str) -> str:
-    name = name.strip()
     try:
-        refuse_unstorable_text(name)
+        return refuse_unprintable_text(name.strip(), MAX_NAME_LENGTH)
     except ValueError as error:
         raise InvalidKeyOptions(f"The name {error}.") from None
-    if not 1 <= len(name) <= MAX_NAME_LENGTH or not name.isprintable():
-        raise InvalidKeyOptions(f"The name must have 1 to {MAX_NAME_LENGTH} printable characters.")
-    return name
 
 
 def _checked_networks(texts: Sequence[str]) -> list[str]:

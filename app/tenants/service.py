@@ -11,7 +11,7 @@ from app.ids import new_id
 from app.keyring.service import Keyring
 from app.models import Tenant
 from app.tenants.public_keys import InvalidPublicKey, read_public_keys
-from app.web.text import refuse_unstorable_text
+from app.web.text import refuse_unprintable_text
 
 MAX_NAME_LENGTH = 100
 MAX_ISSUER_LENGTH = 255
@@ -129,9 +129,6 @@ def _checked_name(name: str) -> str:
 
 def _checked_text(text: str, what: str, longest: int) -> str:
     try:
-        refuse_unstorable_text(text)
+        return refuse_unprintable_text(text, longest)
     except ValueError as error:
         raise InvalidTenant(f"The {what} {error}.") from None
-    if not 1 <= len(text) <= longest or not text.isprintable():
-        raise InvalidTenant(f"The {what} must have 1 to {longest} printable characters.")
-    return text

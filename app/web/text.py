@@ -24,6 +24,14 @@ def refuse_unstorable_text(value: str) -> str:
     return value
 
 
+def refuse_unprintable_text(value: str, longest: int) -> str:
+    """Return the line as it is. Raises ValueError when it is empty, too long or not all printable."""
+    refuse_unstorable_text(value)
+    if not 1 <= len(value) <= longest or not value.isprintable():
+        raise ValueError(f"must have 1 to {longest} printable characters")
+    return value
+
+
 def refuse_unstorable_json(value: dict[str, Any]) -> dict[str, Any]:
     """Return the object as it is. Raises ValueError on NUL, lone surrogates, NaN, Infinity or deep nesting."""
     remaining: list[tuple[Any, int]] = [(value, 1)]
