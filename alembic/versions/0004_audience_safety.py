@@ -3,8 +3,8 @@
 Why: a careless answer of a push service must not cost an audience; API keys are to be tied to networks; a rotated
 VAPID key must stay rotated although the variables still hold the first one.
 Safe beside the code before it: new columns are nullable or have a constant default, so no table is rewritten, and
-that code reads and writes none of them. The index is partial, and empty when it is built; whoever reads or writes the
-audience waits for one look at the table, as the new columns lock it until the migration is through.
+that code reads and writes none of them. The index is partial, and empty when it is built; whoever reads or writes
+the audience waits for one look at the table, as the new columns lock it until the migration is through.
 """
 
 import sqlalchemy as sa
