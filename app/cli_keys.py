@@ -10,11 +10,11 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.cli_database import refusal, working_database
-from app.db.session import SessionFactory, transaction
+from app.db.session import SessionFactory, transaction, without_time_limit
 from app.keyring import retiring
 from app.keyring.dependents import Dependents, KeyState, KeyStatus, status_of_keys
 from app.keyring.retiring import KeyInUse
@@ -113,7 +113,7 @@ def restore(key: Key, tenant: TenantSlug = None) -> None:
 def _patiently(sessions: SessionFactory) -> Iterator[Session]:
     """Begin a transaction that may count for as long as it takes."""
     with transaction(sessions) as session:
-        session.execute(text("SET LOCAL statement_timeout = 0"))
+        without_time_limit(session)
         yield session
 
 

@@ -4,10 +4,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from sqlalchemy import text
 
 from app.cli_database import open_database
-from app.db.session import SessionFactory, transaction
+from app.db.session import SessionFactory, transaction, without_time_limit
 from app.delivery.retention import GONE_KEPT, Removed, clean_up, preview
 
 DONE, STOPPED = 0, 130
@@ -31,7 +30,7 @@ def retention(
 
 def _foretell(sessions: SessionFactory, kept_days: int) -> None:
     with transaction(sessions) as session:
-        session.execute(text("SET LOCAL statement_timeout = 0"))
+        without_time_limit(session)
         removed = preview(session, kept_days=kept_days)
     typer.echo(f"Older than {kept_days} days, or gone for {GONE_KEPT.days}, and would go: {_told(removed)}.")
 

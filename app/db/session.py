@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event, exc, func, make_url, select
+from sqlalchemy import URL, Engine, create_engine, event, exc, func, make_url, select, text
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -104,6 +104,11 @@ def transaction(sessions: SessionFactory) -> Iterator[Session]:
     """Run the block in one transaction: committed at its end, rolled back if it raises."""
     with sessions() as session, session.begin():
         yield session
+
+
+def without_time_limit(session: Session) -> None:
+    """Let what the transaction still does take as long as it takes: it may read an audience of millions."""
+    session.execute(text("SET LOCAL statement_timeout = 0"))
 
 
 def database_now(session: Session) -> datetime:

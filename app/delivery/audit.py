@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-from app.db.session import SessionFactory, database_now
+from app.db.session import SessionFactory, database_now, without_time_limit
 from app.delivery.account import Facts, Finding, Rule, findings_of
 from app.models import DeliveryStatus, NotificationState
 
@@ -156,7 +156,7 @@ def snapshot(sessions: SessionFactory) -> Iterator[Session]:
     """Open the transaction that an audit wants: read-only, all of it as of its first statement."""
     with sessions() as session, session.begin():
         session.connection(execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True})
-        session.execute(text("SET LOCAL statement_timeout = 0"))
+        without_time_limit(session)
         yield session
 
 

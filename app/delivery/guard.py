@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.db.arrays import plain_array
-from app.db.session import SessionFactory, transaction
+from app.db.session import SessionFactory, transaction, without_time_limit
 from app.delivery.lanes import Lane
 from app.ids import new_id
 from app.models import Quarantine
@@ -107,8 +107,9 @@ class Loss:
 
 def losses(session: Session) -> list[Loss]:
     """Return the lanes in which enough are gone to ask how many were tried, and those with an open quarantine that
-    others are to join.
+    others are to join. Reads all who are gone in the window: they may be millions.
     """
+    without_time_limit(session)
     return [Loss(Lane(*row[:3]), row.since, row.established, row.open_id) for row in session.execute(_GONE)]
 
 
@@ -178,6 +179,7 @@ def _join_by_and_by(sessions: SessionFactory, quarantine_id: UUID, lane: Lane, s
     joined_of_found = True
     while joined_of_found:
         with transaction(sessions) as session:
+            without_time_limit(session)
             found = sorted(session.scalars(_NOT_HELD, values))
         joined_of_found = False
         for first in range(0, len(found), ROWS_AT_ONCE):

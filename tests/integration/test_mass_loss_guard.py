@@ -7,7 +7,8 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from app.db.session import transaction
-from app.delivery import guard, plan
+from app.delivery import guard, plan, quarantine
+from app.ids import new_id
 from app.models import DEFAULT_TENANT_ID
 from app.observability import metrics
 from app.workers.database_gauges import DatabaseGauges
@@ -186,6 +187,17 @@ def test_one_who_died_in_the_middle_leaves_the_rest_to_the_next(sessions, key_id
 def read(sessions):
     with transaction(sessions) as session:
         return guard.losses(session)
+
+
+def test_millions_may_take_longer_to_read_than_a_statement_may_elsewhere(sessions):
+    with transaction(sessions) as session:
+        guard.losses(session)
+        while_losses_are_read = session.scalar(text("SHOW statement_timeout"))
+    with transaction(sessions) as session:
+        quarantine.count(session, new_id())
+        while_the_held_are_counted = session.scalar(text("SHOW statement_timeout"))
+
+    assert (while_losses_are_read, while_the_held_are_counted) == ("0", "0")
 
 
 def test_the_log_names_the_host_and_counts_and_no_endpoint(sessions, key_id):
