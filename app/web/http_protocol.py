@@ -34,6 +34,7 @@ class BoundedHttp(HttpToolsProtocol):
     _has_begun = False  # a request, and it has not come to its end
     _timer: asyncio.TimerHandle | None = None
     _next_look: asyncio.TimerHandle | None = None  # at what the client takes of its answer
+    _answers = 0  # that came to their end
     _is_stopping = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -102,9 +103,13 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._answers += 1
         if self._timer is not None:  # part of the next request is here; the rest was not read until now
             self._stop_waiting()
             self._wait_for_a_request()
+        if self._next_look is None and self.transport.get_write_buffer_size():
+            # Too little for pause_writing, but a connection is not closed before the client has taken all of it.
+            self._next_look = self.loop.call_later(self.request_seconds, partial(self._drop_if_unread, since=0))
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "bad-request", msg)
@@ -126,14 +131,19 @@ class BoundedHttp(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _drop_if_unread(self, *, since: int) -> None:
-        """Close the connection if, of so many bytes that waited for the client before, none was taken."""
+    def _drop_if_unread(self, *, since: int, answers: int = 0) -> None:
+        """Close the connection if, of so many bytes that waited for the client before, none was taken.
+
+        What waits now is the same unless more answers than those before have come to their end meanwhile.
+        """
         unread = self.transport.get_write_buffer_size()
-        if unread >= since > 0:
+        if unread >= since > 0 and answers == self._answers:
             self.transport.abort()
         elif unread or self._is_stopping:
             seconds = self.unread_seconds if self._is_stopping else self.request_seconds
-            self._next_look = self.loop.call_later(seconds, partial(self._drop_if_unread, since=unread))
+            self._next_look = self.loop.call_later(
+                seconds, partial(self._drop_if_unread, since=unread, answers=self._answers)
+            )
         else:
             self._next_look = None
 

@@ -1,5 +1,6 @@
 """Clients that take their time, in numbers, over real connections to a real uvicorn: nobody waits for them."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -45,9 +46,17 @@ async def any_of_them(scope: Scope, receive: Receive, send: Send) -> None:
     await app(scope, receive, send)
 
 
+class LargeBuffers(BoundedHttp):
+    """Buffers that take a whole answer, however long it is."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=2 * LONG_ANSWER)
+
+
 @contextmanager
-def serving(*, patience: float) -> Iterator[uvicorn.Server]:
-    protocol = type("Protocol", (BoundedHttp,), {"request_seconds": patience, "unread_seconds": 0.05})
+def serving(*, patience: float, base: type[BoundedHttp] = BoundedHttp) -> Iterator[uvicorn.Server]:
+    protocol = type("Protocol", (base,), {"request_seconds": patience, "unread_seconds": 0.05})
     server = uvicorn.Server(uvicorn.Config(any_of_them, http=protocol, lifespan="off", log_config=None))
     with socket.create_server(("127.0.0.1", 0), backlog=2 * SLOW_CLIENTS) as listener:
         server.address = listener.getsockname()  # type: ignore[attr-defined]
@@ -125,8 +134,10 @@ def test_who_sends_what_begins_no_request_is_not_waited_for(request_: bytes, mor
         until(lambda: not server.server_state.connections, "the server has let go")
 
 
-def test_who_never_reads_is_let_go() -> None:
-    with serving(patience=0.2) as server, connected(server, b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n") as connection:
+@pytest.mark.parametrize("base", [BoundedHttp, LargeBuffers])
+def test_who_never_reads_is_let_go(base: type[BoundedHttp]) -> None:
+    request = b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n"
+    with serving(patience=0.2, base=base) as server, connected(server, request) as connection:
         connection.recv(1)
 
         until(lambda: not server.server_state.connections, "the server has let go")
