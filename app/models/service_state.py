@@ -14,6 +14,7 @@ class ServiceState(Base):
 
     `strikes` are the pauses in a row, without anything accepted in between. `slowed_to` is what the lane was slowed
     down to, in messages a second, at `slowed_at`; it recovers with time. Up to `next_slot_at` its pace is taken.
+    Nothing writes `window_accepted` and `window_gone`.
     """
 
     __tablename__ = "push_service_states"

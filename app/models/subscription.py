@@ -11,8 +11,6 @@ from app.db.base import Base
 
 IS_STORED = text("deleted_at IS NULL")
 IS_ACTIVE = text("enabled AND deleted_at IS NULL AND gone_at IS NULL")
-IS_GONE = text("gone_at IS NOT NULL")
-IS_DELETED = text("deleted_at IS NOT NULL")
 
 
 class Subscription(Base):
