@@ -37,7 +37,10 @@ def test_metrics_are_served_for_prometheus(url: str, path: str) -> None:
 
 
 def test_nothing_else_is(url: str) -> None:
-    assert httpx.get(url + "/health/", timeout=60).status_code == 404
+    answer = httpx.get(url + "/health/", timeout=60)
+
+    assert answer.status_code == 404
+    assert answer.headers["Server"] == "metrics"
 
 
 def test_a_port_that_is_taken_is_told_and_stops_nothing(server: ThreadingHTTPServer) -> None:
