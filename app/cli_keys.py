@@ -13,14 +13,15 @@ from rich.table import Table
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.cli_database import refusal, working_database
+from app.cli_database import working_database
 from app.db.session import SessionFactory, transaction, without_time_limit
 from app.keyring import retiring
 from app.keyring.dependents import Dependents, KeyState, KeyStatus, status_of_keys
 from app.keyring.retiring import KeyInUse
 from app.keyring.service import Keyring, short
-from app.models import Tenant, VapidKey
+from app.models import VapidKey
 from app.settings import Settings
+from app.tenants import service as tenants
 
 IN_USE = 1
 WIDTH = 150  # a narrower terminal folds the lines, but nothing is cut short
@@ -37,7 +38,9 @@ _ABOUT_THE_VARIABLES = """\
 VAPID_PRIVATE_KEY and VAPID_PUBLIC_KEY may stay: they hold a key from before, which no restart brings back."""
 
 Key = Annotated[str, typer.Argument(help="The public key, or its first characters: at least six, enough to tell.")]
-TenantSlug = Annotated[str | None, typer.Option("--tenant", help="The tenant's short name.")]
+_TENANT = typer.Option("--tenant", help="The tenant's short name.")
+TenantSlug = Annotated[str, _TENANT]
+AnyTenant = Annotated[str | None, _TENANT]
 
 keys = typer.Typer(no_args_is_help=True, help="VAPID keys: who depends on each, a new one, the end of an old one.")
 
@@ -62,9 +65,7 @@ def rotate(
 ) -> None:
     """Make a new active key. The old ones keep signing for their subscribers, so nobody is lost."""
     with working_database() as (settings, sessions), transaction(sessions) as session:
-        tenant_id = session.scalars(select(Tenant.id).where(Tenant.slug == tenant)).one_or_none()
-        if tenant_id is None:
-            raise refusal(f"There is no tenant {tenant}.")
+        tenant_id = tenants.find(session, tenant).id
         of_tenant = select(VapidKey).where(VapidKey.tenant_id == tenant_id)
         before = session.scalars(of_tenant.where(VapidKey.is_active)).one_or_none()
         new = _keyring(settings).rotate(session, tenant_id, whatever_opens=force)
@@ -79,7 +80,7 @@ def rotate(
 @keys.command()
 def retire(
     key: Key,
-    tenant: TenantSlug = None,
+    tenant: AnyTenant = None,
     force: Annotated[
         bool, typer.Option("--force", help="Also if subscriptions depend on it: they are lost.")
     ] = False,
@@ -98,7 +99,7 @@ def retire(
 
 
 @keys.command()
-def restore(key: Key, tenant: TenantSlug = None) -> None:
+def restore(key: Key, tenant: AnyTenant = None) -> None:
     """Let a retired key sign again for those who subscribed with it."""
     with working_database() as (settings, sessions), transaction(sessions) as session:
         found = retiring.find_key(session, key, tenant=tenant)

@@ -188,6 +188,14 @@ def test_another_secret_key_makes_no_key_that_the_service_could_not_open(session
     assert states(sessions) == ["active", "signing"]
 
 
+def test_a_tenant_that_is_not_there_gets_no_key(sessions):
+    result = run("rotate", "--tenant", "nobody")
+
+    assert result.exit_code == 2
+    assert "no tenant with this short name" in result.stderr
+    assert states(sessions) == []
+
+
 @pytest.fixture
 def started(monkeypatch):
     """The settings that workers were started with; none of them runs."""
