@@ -58,8 +58,8 @@ def build_settings(**overrides: Any) -> Settings:
 
 
 def make_token(*, secret: str = JWT_SECRET_KEY, algorithm: str = "HS256", **claims: Any) -> str:
-    """Return a signed JWT, by default one that expires in five minutes. A claim of None is left out."""
-    payload = {"exp": datetime.now(UTC) + timedelta(minutes=5), **claims}
+    """Return a signed JWT, by default one that outlives the tests. A claim of None is left out."""
+    payload = {"exp": datetime.now(UTC) + timedelta(hours=12), **claims}
     return jwt.encode({k: v for k, v in payload.items() if v is not None}, secret, algorithm=algorithm)
 
 

@@ -117,7 +117,7 @@ def test_a_key_that_cannot_be_opened_keeps_only_its_own_subscribers_waiting(pipe
 
 
 def test_once_the_key_can_be_opened_again_they_are_reached(pipeline, subscribe, sealed_elsewhere):
-    [subscriber] = subscribe(vapid_key_id=sealed_elsewhere)
+    [subscriber] = subscribe(vapid_key_id=sealed_elsewhere, key_is_assumed=False)
     send(pipeline, limits=NOTHING_INLINE)
     finish_with_a_worker(pipeline)
     with transaction(pipeline.sessions) as session:
