@@ -19,7 +19,7 @@ AnyCase = schemathesis.Case[Any]
 KNOWN_KEY = "a-key"
 
 stage = Stage()
-schema = schema_on(stage, usual_examples=20)
+schema = schema_on(stage, usual_examples=8)
 known_ids: dict[str, str] = {}
 
 
