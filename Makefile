@@ -17,7 +17,7 @@ run: $(INSTALLED) ## Serve on http://localhost:8001 with everything embedded (Ct
 	@exec $(BIN)/python -m app.cli serve --port $(PORT)
 
 test: $(INSTALLED) lint ## Run every test
-	@$(BIN)/python -m pytest -n 4
+	@$(BIN)/python -m pytest -n 3
 
 lint: $(INSTALLED) ## Check style, types and what is known to be unsafe
 	@$(BIN)/ruff check .

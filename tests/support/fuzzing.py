@@ -7,7 +7,7 @@ import os
 
 import hypothesis
 
-USUAL_EXAMPLES = 60
+USUAL_EXAMPLES = 40
 
 FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 FUZZ_SEED = int(os.environ.get("FUZZ_SEED", "0"))

@@ -1,4 +1,4 @@
-"""A worker process, in this one: what it says and returns. tests/integration/test_workers.py runs real ones."""
+"""A worker process, in this one: what it says and returns. tests/drill/test_workers.py runs real ones."""
 
 import threading
 from pathlib import Path
