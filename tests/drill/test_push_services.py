@@ -74,7 +74,7 @@ def test_certificates_that_expire_in_the_middle(service: Service) -> None:
         tries = service.scalar(TRIES, reason="tls_refused")
         accepted, met = push_service.accepted, push_service.arrived
         service.until(lambda: push_service.arrived > met, f"somebody meets the {kind} one")  # noqa: B023 - asked at once
-        service.until(lambda: service.scalar(TRIES, reason="tls_refused") > tries, "deliveries are put off")  # noqa: B023
+        service.until(lambda: service.scalar(TRIES, reason="tls_refused") > tries, "deliveries are put off")  # noqa: B023 - the same
         assert push_service.accepted == accepted, "nothing is posted to somebody who cannot show who he is"
     waiting = service.scalar(PUT_OFF, reason="tls_refused")
     push_service.presents_certificate("trusted")
