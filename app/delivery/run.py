@@ -20,6 +20,7 @@ from app.delivery.pace import REFUSED_PAUSE_SECONDS
 from app.delivery.payload import PublicUrls
 from app.delivery.recipients import Answered, Recipient
 from app.delivery.record import BatchReport
+from app.delivery.token import ReceiptTokens
 from app.delivery.traffic import Traffic
 from app.delivery.watch import LaneWatch
 from app.errors import Unavailable
@@ -70,6 +71,10 @@ class Pipeline:
     @property
     def bell(self) -> Bell:
         return Bell(self.sessions)
+
+    @property
+    def receipt_tokens(self) -> ReceiptTokens:
+        return ReceiptTokens(self.keyring.receipt_key)
 
 
 def run_next(

@@ -1,4 +1,4 @@
-"""Encryption at rest: AES-256-GCM under a key derived from SECRET_KEY."""
+"""What is derived from SECRET_KEY, and encryption at rest under a key of those: AES-256-GCM."""
 
 import os
 
@@ -20,12 +20,16 @@ class CannotUnseal(Unavailable):
     title = "A stored secret cannot be opened"
 
 
+def derived_key(secret_key: str, *, purpose: bytes) -> bytes:
+    """Return 32 bytes for one purpose (HKDF, RFC 5869): no two purposes share a key."""
+    return HKDF(hashes.SHA256(), length=32, salt=None, info=purpose).derive(secret_key.encode())
+
+
 class Seal:
     """Seals short secrets. `context` binds each to its place: moved to another row, it no longer opens."""
 
     def __init__(self, secret_key: str) -> None:
-        derived = HKDF(hashes.SHA256(), length=32, salt=None, info=b"push keyring at rest v1")
-        self._aead = AESGCM(derived.derive(secret_key.encode()))
+        self._aead = AESGCM(derived_key(secret_key, purpose=b"push keyring at rest v1"))
 
     def seal(self, secret: bytes, *, context: bytes) -> bytes:
         nonce = os.urandom(_NONCE_BYTES)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.errors import Unavailable
 from app.ids import new_id
 from app.keyring.dependents import dependents_of
-from app.keyring.sealing import CannotUnseal, Seal
+from app.keyring.sealing import CannotUnseal, Seal, derived_key
 from app.models import DEFAULT_TENANT_ID, VapidKey
 from app.push import keys as push_keys
 
@@ -31,6 +31,7 @@ class Keyring:
 
     def __init__(self, secret_key: str) -> None:
         self._seal = Seal(secret_key)
+        self.receipt_key = derived_key(secret_key, purpose=b"push receipt tokens v1")
         self._opened: dict[UUID, push_keys.VapidKey] = {}
 
     def key_pairs(self, session: Session, key_ids: Collection[UUID]) -> dict[UUID, push_keys.VapidKey]:

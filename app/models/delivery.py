@@ -125,6 +125,7 @@ class Skip(Base):
     __tablename__ = "push_skips"
     __table_args__ = (
         PrimaryKeyConstraint("notification_id", "subscription_id"),
+        Index("ix_push_skips_subscription_id", "subscription_id"),
         Index("ix_push_skips_tenant_id_created_at", "tenant_id", "created_at"),
     )
 

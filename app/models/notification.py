@@ -59,6 +59,7 @@ class Notification(Base):
     type: Mapped[str]
     actions: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     data: Mapped[dict[str, Any] | None]
+    app_badge: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     scheduled_at: Mapped[datetime | None]
 
