@@ -30,6 +30,7 @@ from app.subscriptions.replacing_router import router as replacing_router
 from app.subscriptions.router import router as subscriptions_router
 from app.users.router import router as users_router
 from app.web import auth, openapi, problems
+from app.web.browser_sdk import sdk
 from app.web.docs import documentation
 from app.web.limiter import RateLimits, create_limiter
 from app.web.middleware import PlainStartupFailure, middleware
@@ -67,7 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.endpoint_policy = endpoint_policy_of(settings)
     problems.install(app)
     openapi.install(app)
-    for router in ROUTERS:
+    for router in (*ROUTERS, sdk()):
         app.include_router(router)
     if not settings.is_production:
         app.include_router(demo_router)

@@ -115,7 +115,17 @@ class UnexpectedErrors:
 
 
 class Cors(CORSMiddleware):
-    """Starlette's, with a problem document for a preflight that is refused."""
+    """Starlette's, with a problem document for a preflight that is refused.
+
+    What an answer itself says of who may read it is kept: it is the same for all, so that caches need one copy.
+    """
+
+    async def send(self, message: Message, send: Send, request_headers: Headers) -> None:
+        is_start = message["type"] == "http.response.start"
+        if is_start and "Access-Control-Allow-Origin" in Headers(raw=message["headers"]):
+            await send(message)
+        else:
+            await super().send(message, send, request_headers)
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)

@@ -1,0 +1,2 @@
+// @ts-check
+export const VERSION = "1.0.0";
