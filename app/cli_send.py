@@ -13,7 +13,6 @@ from rich.console import Console
 from app.cli_database import open_database, refusal
 from app.cli_watch import obstacle_of, print_outcome, reasons_by_status, watch
 from app.db.session import PASSING_ERRORS, SessionFactory, database_now, transaction
-from app.delivery.payload import PublicUrls
 from app.delivery.targeting import size_of_audience
 from app.errors import DomainError
 from app.models import DEFAULT_TENANT_ID
@@ -22,6 +21,7 @@ from app.notifications.intake import new_notification
 from app.notifications.progress import Progress
 from app.notifications.schemas import BroadcastRequest, SendRequest
 from app.web.send_headers import read_key
+from app.workers.opening import payloads_of
 
 Request = TypeVar("Request", SendRequest, BroadcastRequest)
 
@@ -188,7 +188,7 @@ def _go(request: SendRequest | BroadcastRequest, key: str | None, *, show: Show,
                 _ask(sessions, request)
             sent = service.enqueue(
                 sessions,
-                PublicUrls(settings.site_url, settings.asset_base_url),
+                payloads_of(settings),
                 request,
                 tenant_id=DEFAULT_TENANT_ID,
                 default_ttl_seconds=settings.push_default_ttl_seconds,

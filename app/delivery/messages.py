@@ -6,7 +6,8 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.delivery.claim import Work
-from app.delivery.payload import PublicUrls, payload_of, topic_of
+from app.delivery.payload import Payloads, topic_of
+from app.delivery.token import ReceiptTokens
 from app.keyring.service import Keyring
 from app.push.keys import VapidKey
 from app.push.message import PushMessage, Urgency
@@ -20,19 +21,30 @@ def key_pairs_of(session: Session, keyring: Keyring, work: Work | None) -> dict[
 
 
 def messages_of(
-    work: Work, urls: PublicUrls, key_pairs: Mapping[str, VapidKey], *, claimed_at: float
+    work: Work,
+    payloads: Payloads,
+    *,
+    receipt_tokens: ReceiptTokens,
+    key_pairs: Mapping[str, VapidKey],
+    claimed_at: float,
 ) -> list[PushMessage]:
-    """Return what is to be posted in this turn. `claimed_at` is when it was claimed, by time.monotonic()."""
+    """Return what is to be posted in this turn. `claimed_at` is when it was claimed, by time.monotonic().
+
+    A delivery's message is the same in every turn: all but its receipt token is that of the notification.
+    """
     notification = work.notification
-    payload = payload_of(notification, urls)
+    before, after = payloads.form_of(notification)
     urgency, topic, ttl_seconds = Urgency(notification.urgency), topic_of(notification), notification.ttl_seconds
     recipients = work.recipients[: work.turn.messages]
+    tokens = receipt_tokens.make(
+        notification.id, work.planned_at, ttl_seconds, [recipient.subscription_id for recipient in recipients]
+    )
     return [
         PushMessage(
             endpoint=endpoint,
             p256dh=p256dh,
             auth=auth,
-            payload=payload,
+            payload=before + token + after,
             vapid_key=key_pairs[vapid_key_id],
             ttl_seconds=ttl_seconds,
             urgency=urgency,
@@ -40,5 +52,7 @@ def messages_of(
             expires_at=claimed_at + seconds_left,
             ref=subscription_id,
         )
-        for subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left, _, _ in recipients
+        for (subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left, _, _), token in zip(
+            recipients, tokens, strict=True
+        )
     ]

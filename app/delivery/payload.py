@@ -1,13 +1,16 @@
-"""What a browser gets: the spec's fields of a notification as JSON, with absolute URLs."""
+"""What a browser gets: the spec's fields of a notification as JSON, with absolute URLs and a receipt token."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 from urllib.parse import urljoin
 
+from app.delivery.token import TOKEN_CHARACTERS
 from app.models import Notification
-from app.push.message import MAX_PLAINTEXT_BYTES, topic_for
+from app.push.message import topic_for
+
+RECEIPT = "receipt"  # the last member of its object, whatever the form
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,33 @@ class PublicUrls:
         return urljoin(base, url) if base else url
 
 
-def payload_of(notification: Notification, urls: PublicUrls) -> bytes:
-    """Return the plaintext of the push message: compact UTF-8 JSON, without members that are null."""
-    return _encoded(payload_fields(notification, urls))
+class Form(NamedTuple):
+    """The plaintext of a notification's push messages but for the receipt token, which stands between the two."""
+
+    before: bytes
+    after: bytes
+
+    @property
+    def size(self) -> int:
+        """How many bytes a message has, its token included."""
+        return len(self.before) + TOKEN_CHARACTERS + len(self.after)
+
+
+@dataclass(frozen=True, slots=True)
+class Payloads:
+    """Makes what browsers get, in the way that a process is configured."""
+
+    urls: PublicUrls = field(default_factory=PublicUrls)
+
+    def form_of(self, notification: Notification) -> Form:
+        """Return the form of a notification: compact UTF-8 JSON, without members that are null."""
+        return form_of({**payload_fields(notification, self.urls), RECEIPT: ""})
+
+
+def form_of(fields: Mapping[str, Any]) -> Form:
+    """Return the form of a payload, of which the last member, however deep, is an empty receipt."""
+    before, _, after = encoded(fields).rpartition(b'""')
+    return Form(before + b'"', b'"' + after)
 
 
 def payload_fields(notification: Notification, urls: PublicUrls) -> dict[str, Any]:
@@ -67,13 +94,12 @@ def topic_of(notification: Notification) -> str:
 
 def bytes_by_field(fields: Mapping[str, Any]) -> dict[str, int]:
     """Return how many bytes each member takes in the payload, the largest first."""
-    sizes = {name: len(_encoded({name: value})) - 1 for name, value in fields.items()}
+    sizes = {name: len(encoded({name: value})) - 1 for name, value in fields.items()}
     return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
-def is_too_large(payload: bytes) -> bool:
-    """Return whether the payload exceeds what one record of 4,096 bytes can carry (RFC 8291 section 4)."""
-    return len(payload) > MAX_PLAINTEXT_BYTES
+def encoded(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _action(action: Mapping[str, Any], urls: PublicUrls) -> dict[str, Any]:
@@ -81,7 +107,3 @@ def _action(action: Mapping[str, Any], urls: PublicUrls) -> dict[str, Any]:
     if "icon" in shown:
         shown["icon"] = urls.picture(shown["icon"])
     return shown
-
-
-def _encoded(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

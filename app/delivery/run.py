@@ -17,7 +17,7 @@ from app.delivery.claim import Work
 from app.delivery.lease import Lease, lease_batch
 from app.delivery.messages import key_pairs_of, messages_of
 from app.delivery.pace import REFUSED_PAUSE_SECONDS
-from app.delivery.payload import PublicUrls
+from app.delivery.payload import Payloads
 from app.delivery.recipients import Answered, Recipient
 from app.delivery.record import BatchReport
 from app.delivery.token import ReceiptTokens
@@ -63,7 +63,7 @@ class Pipeline:
     sessions: SessionFactory
     sender: Sender
     keyring: Keyring
-    urls: PublicUrls = field(default_factory=PublicUrls)
+    payloads: Payloads = field(default_factory=Payloads)
     inline: Executor = field(default_factory=_inline_threads)
     max_per_second: float | None = None
     traffic: Traffic = field(default_factory=Traffic)
@@ -142,7 +142,12 @@ def _deliver(
     *,
     stop: Callable[[], bool],
 ) -> BatchReport:
-    messages = messages_of(work, pipeline.urls, key_pairs, claimed_at=claimed_at)
+    messages = messages_of(
+        *(work, pipeline.payloads),
+        receipt_tokens=pipeline.receipt_tokens,
+        key_pairs=key_pairs,
+        claimed_at=claimed_at,
+    )
     writer = _Writer(pipeline.sessions, work, LaneWatch(work, pipeline.traffic))
 
     def must_stop() -> bool:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from app.delivery.payload import PublicUrls, bytes_by_field, is_too_large, payload_fields, payload_of
+from app.delivery.payload import Payloads, bytes_by_field, payload_fields
 from app.errors import Invalid
 from app.ids import new_id
 from app.models import Notification, NotificationState
@@ -51,14 +51,14 @@ def new_notification(
     )
 
 
-def refuse_too_large(notification: Notification, urls: PublicUrls) -> None:
+def refuse_too_large(notification: Notification, payloads: Payloads) -> None:
     """Raise PayloadTooLarge, which says what takes how much, when one push message cannot hold it."""
-    payload = payload_of(notification, urls)
-    if is_too_large(payload):
-        sizes = bytes_by_field(payload_fields(notification, urls))
+    size = payloads.form_of(notification).size
+    if size > MAX_PLAINTEXT_BYTES:
+        sizes = bytes_by_field(payload_fields(notification, payloads.urls))
         raise PayloadTooLarge(
-            f"The payload has {len(payload)} bytes; at most {MAX_PLAINTEXT_BYTES} fit. Shorten the largest fields.",
-            bytes=len(payload),
+            f"The payload has {size} bytes; at most {MAX_PLAINTEXT_BYTES} fit. Shorten the largest fields.",
+            bytes=size,
             max_bytes=MAX_PLAINTEXT_BYTES,
             bytes_by_field=sizes,
         )

@@ -16,7 +16,7 @@ from app.delivery import targeting
 from app.delivery.bell import Bell
 from app.delivery.finish import is_everybody_tried
 from app.delivery.inline import InlineLimits, run_inline
-from app.delivery.payload import PublicUrls
+from app.delivery.payload import Payloads
 from app.delivery.run import Pipeline
 from app.errors import Conflict, NotFound, PreconditionFailed
 from app.models import DeliveryLog, DeliveryStatus, Notification, NotificationState
@@ -95,7 +95,7 @@ def send(
     Raises as `enqueue` does. Once it is stored, it is accepted: whatever happens then, the workers finish it.
     """
     stored = _store(
-        *(pipeline.sessions, pipeline.urls, request),
+        *(pipeline.sessions, pipeline.payloads, request),
         tenant_id=tenant_id,
         default_ttl_seconds=default_ttl_seconds,
         inline=None if options.is_async else limits,
@@ -111,7 +111,7 @@ def send(
 
 def enqueue(
     sessions: SessionFactory,
-    urls: PublicUrls,
+    payloads: Payloads,
     request: SendRequest | BroadcastRequest,
     *,
     tenant_id: UUID,
@@ -123,7 +123,7 @@ def enqueue(
     Raises PayloadTooLarge, ScheduledTooFarAhead and GaveUp, with nothing stored; KeyReused and KeyInUse.
     """
     stored = _store(
-        *(sessions, urls, request),
+        *(sessions, payloads, request),
         tenant_id=tenant_id,
         default_ttl_seconds=default_ttl_seconds,
         inline=None,
@@ -155,7 +155,7 @@ class _Stored:
 
 def _store(
     sessions: SessionFactory,
-    urls: PublicUrls,
+    payloads: Payloads,
     request: SendRequest | BroadcastRequest,
     *,
     tenant_id: UUID,
@@ -169,7 +169,7 @@ def _store(
             return _replay(session, tenant_id, earlier)
         notification = new_notification(request, tenant_id, _now(session), default_ttl_seconds)
         notification.idempotency_key = options.idempotency_key
-        refuse_too_large(notification, urls)
+        refuse_too_large(notification, payloads)
         is_inline = (
             inline is not None
             and notification.state == NotificationState.PLANNING

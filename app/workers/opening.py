@@ -3,7 +3,7 @@
 from sqlalchemy.exc import ProgrammingError
 
 from app.db.session import PASSING_ERRORS, create_sessions, database_url_of, engine_of, transaction
-from app.delivery.payload import PublicUrls
+from app.delivery.payload import Payloads, PublicUrls
 from app.delivery.run import Pipeline
 from app.keyring.service import Keyring
 from app.push.endpoint import EndpointPolicy
@@ -36,6 +36,11 @@ def refuse_another_secret_key(settings: Settings) -> None:
         engine_of(sessions).dispose()
 
 
+def payloads_of(settings: Settings) -> Payloads:
+    """Return how these settings word push messages."""
+    return Payloads(PublicUrls(settings.site_url, settings.asset_base_url))
+
+
 def open_pipeline(settings: Settings, policy: EndpointPolicy, *, connections: int = API_CONNECTIONS) -> Pipeline:
     """Return a pipeline over its own connections; `connections` stay open, as many again may be added for a while.
 
@@ -48,7 +53,7 @@ def open_pipeline(settings: Settings, policy: EndpointPolicy, *, connections: in
             settings.push_sender, policy=policy, subject=settings.vapid_subject, ca_file=settings.push_ca_file
         ),
         _keyring_of(settings),
-        PublicUrls(settings.site_url, settings.asset_base_url),
+        payloads_of(settings),
         max_per_second=settings.push_max_per_second,
     )
 

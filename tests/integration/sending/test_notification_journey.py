@@ -21,8 +21,8 @@ def send(service):
     return send
 
 
-def test_every_field_of_the_specification_reaches_the_browser(subscribe_browser, send):
-    browser, _ = subscribe_browser(topics=["blog"])
+def test_every_field_of_the_specification_reaches_the_browser(client, subscribe_browser, send, database):
+    browser, subscription_id = subscribe_browser(topics=["blog"])
 
     answer = send(
         topics=["blog"],
@@ -41,6 +41,10 @@ def test_every_field_of_the_specification_reaches_the_browser(subscribe_browser,
     payload = message.json()
     assert UUID(payload.pop("id")) == UUID(answer.json()["notification_id"])
     assert datetime.fromisoformat(payload.pop("created_at")) <= datetime.now(UTC)
+    receipt = client.app.state.pipeline.receipt_tokens.read(payload.pop("receipt"), now=datetime.now(UTC))
+    [delivery] = database.run("SELECT planned_at, notification_id, subscription_id FROM push_delivery_logs")
+    assert tuple(delivery) == (receipt.planned_at, receipt.notification_id, receipt.subscription_id)
+    assert receipt.subscription_id == UUID(subscription_id)
     assert payload == {
         "title": "New Blog Post",
         "body": "Check out the latest article",

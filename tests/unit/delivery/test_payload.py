@@ -6,20 +6,21 @@ from uuid import UUID
 import pytest
 
 from app.delivery.payload import (
+    Payloads,
     PublicUrls,
     bytes_by_field,
-    is_too_large,
     payload_fields,
-    payload_of,
     tag_of,
     topic_of,
 )
+from app.delivery.token import TOKEN_CHARACTERS
 from app.models import Notification
-from app.push.message import MAX_PLAINTEXT_BYTES, topic_for
+from app.push.message import topic_for
 
 ID = UUID("01a20000-0000-7000-8000-000000000001")
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 NO_URLS = PublicUrls()
+TOKEN = b"t" * TOKEN_CHARACTERS
 BOTH_URLS = PublicUrls("https://example.com/app/", "https://cdn.example.com/img/")
 
 
@@ -28,8 +29,13 @@ def notification(**fields: Any) -> Notification:
     return Notification(**{"id": ID, "created_at": AT, **content, **fields})
 
 
+def payload_of(of: Notification, urls: PublicUrls = NO_URLS) -> bytes:
+    before, after = Payloads(urls).form_of(of)
+    return before + TOKEN + after
+
+
 def test_the_least_there_is_has_no_nulls() -> None:
-    payload = json.loads(payload_of(notification(), NO_URLS))
+    payload = json.loads(payload_of(notification()))
 
     assert payload == {
         "id": str(ID),
@@ -38,17 +44,18 @@ def test_the_least_there_is_has_no_nulls() -> None:
         "type": "general",
         "tag": str(ID),
         "created_at": "2026-01-02T03:04:05+00:00",
+        "receipt": TOKEN.decode(),
     }
 
 
 def test_an_empty_body_and_empty_data_are_something() -> None:
-    payload = json.loads(payload_of(notification(body="", data={}), NO_URLS))
+    payload = json.loads(payload_of(notification(body="", data={})))
 
     assert (payload["body"], payload["data"]) == ("", {})
 
 
 def test_it_is_compact_utf_8() -> None:
-    payload = payload_of(notification(title="Grüße ☕", data={"a": [1, None]}), NO_URLS)
+    payload = payload_of(notification(title="Grüße ☕", data={"a": [1, None]}))
 
     assert '"title":"Grüße ☕"'.encode() in payload
     assert b'"data":{"a":[1,null]}' in payload, "what is the sender's own keeps its nulls"
@@ -104,13 +111,9 @@ def test_a_repeat_replaces_by_tag_and_collapse_key_and_by_the_id_when_there_is_n
 
 def test_the_sizes_by_field_add_up_to_the_payload_the_largest_first() -> None:
     fields = payload_fields(notification(body="é" * 50, data={"x": "y"}), BOTH_URLS)
+    fields["receipt"] = TOKEN.decode()
 
     sizes = bytes_by_field(fields)
 
     assert next(iter(sizes.items())) == ("body", len('"body":""') + 100 + 1)
     assert sum(sizes.values()) + 1 == len(payload_of(notification(body="é" * 50, data={"x": "y"}), BOTH_URLS))
-
-
-@pytest.mark.parametrize(("size", "too_large"), [(MAX_PLAINTEXT_BYTES, False), (MAX_PLAINTEXT_BYTES + 1, True)])
-def test_too_large_is_what_one_record_cannot_carry(size: int, too_large: bool) -> None:
-    assert is_too_large(bytes(size)) is too_large
