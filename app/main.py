@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from app import __version__
 from app.analytics.router import router as analytics_router
 from app.db.embedded import EmbeddedPostgresUnavailable
+from app.demo.notifications_router import router as demo_notifications_router
 from app.demo.router import router as demo_router
 from app.errors import DomainError
 from app.health.router import router as health_router
@@ -43,6 +44,7 @@ ROUTERS = (
     *(subscriptions_router, replacing_router, notifications_router, events_router, users_router),
     *(analytics_router, health_router, keyring_router),
 )
+DEMO_ROUTERS = (demo_notifications_router, demo_router)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -70,8 +72,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     openapi.install(app)
     for router in (*ROUTERS, sdk()):
         app.include_router(router)
-    if not settings.is_production:
-        app.include_router(demo_router)
+    for router in () if settings.is_production else DEMO_ROUTERS:
+        app.include_router(router)
     if settings.shows_docs:
         app.include_router(documentation())
     return app

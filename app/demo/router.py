@@ -15,7 +15,7 @@ from app.web.routing import api_router
 
 ALGORITHM = "HS256"
 ACCESS = "access"  # the kind of token, as djangorestframework-simplejwt writes it
-TOKEN_LIFETIME = timedelta(hours=1)
+TOKEN_LIFETIME = timedelta(days=30)  # the page's next token is another user's
 
 _FILES = {path.name: path for path in (Path(__file__).parent / "static").iterdir()}
 _PAGE = _FILES["index.html"]

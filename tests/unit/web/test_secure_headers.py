@@ -128,7 +128,7 @@ def test_a_page_may_load_what_is_ours_and_has_the_others_too(client: TestClient,
 
 def test_production_shows_neither_documentation_nor_demo(edge: EdgeFactory) -> None:
     client = edge(_things(), **PRODUCTION)
-    paths = ("/docs", "/openapi.json", "/docs/start.js", "/demo", "/demo/token", "/")
+    paths = ("/docs", "/openapi.json", "/docs/start.js", "/demo", "/demo/token", "/demo/notifications", "/")
 
     assert [client.get(path).status_code for path in paths] == [404] * len(paths)
 
