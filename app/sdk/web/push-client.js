@@ -1,2 +1,686 @@
 // @ts-check
+// Turns notifications on and off in a page, and keeps what the browser is subscribed with and what the service has
+// stored of it the same. The service worker's half is push-sw.js; types for users are in push-client.d.ts.
+//
+//   const push = new PushClient({ service: "https://push.example.com", token: async () => "<JWT>", worker: "/sw.js" });
+//   button.onclick = () => push.subscribe({ topics: ["blog"] }); // the only call that asks for permission
+
 export const VERSION = "1.0.0";
+
+const NAME = "push-notification-service"; // of the database, of the lock, and of messages between page and worker
+const REQUEST_MS = 15_000;
+const WORKER_MS = 15_000;
+const PUSH_SERVICE_MS = 30_000;
+const FIRST_IOS_WITH_PUSH = [16, 4];
+
+/**
+ * What page and worker remember of a service worker's scope. `wanted`: the person turned notifications on, and not off
+ * since. An `id` that is not wanted is still to be deleted at the service. The keys are base64url without padding.
+ * @typedef {{
+ *   service: string, wanted: boolean, id: string | null, endpoint: string | null, auth: string | null,
+ *   applicationServerKey: string | null, topics: string[], enabled: boolean, userId: string | null,
+ *   allowedOrigins: string[],
+ * }} State
+ * @typedef {import("./push-client.js").PushOptions} PushOptions
+ * @typedef {import("./push-client.js").PushStatus} PushStatus
+ * @typedef {import("./push-client.js").PushErrorCode} PushErrorCode
+ * @typedef {import("./push-client.js").Repair} Repair
+ * @typedef {{id: string, auth: string, topics: string[], enabled: boolean, user_id: string | null,
+ *   gone_at: string | null}} Stored what the service answers about a subscription
+ * @typedef {{topics?: string[]}} Wish what the person just asked for
+ * @typedef {{reason: NonNullable<PushStatus["reason"]>, explanation: string}} Obstacle
+ */
+
+/** Whatever fails here. The message is for people; `problem` is what the service answered (RFC 9457). */
+export class PushError extends Error {
+  /**
+   * @param {PushErrorCode} code
+   * @param {string} message
+   * @param {{status?: number, problem?: object, retryAfter?: number, cause?: unknown}} [more] retryAfter: seconds
+   */
+  constructor(code, message, { status, problem, retryAfter, cause } = {}) {
+    super(message, { cause });
+    this.name = "PushError";
+    this.code = code;
+    this.status = status;
+    this.problem = problem;
+    this.retryAfter = retryAfter;
+  }
+}
+
+export class PushClient extends EventTarget {
+  #options;
+  #service;
+  /** @type {Promise<ServiceWorkerRegistration> | undefined} */
+  #registering;
+  /** @type {Promise<void> | undefined} */
+  #visiting;
+  /** @type {PushError | undefined} */
+  #trouble;
+  #patientUntil = 0; // milliseconds since 1970: the service asked not to be called before
+  /** @type {Repair | undefined} */
+  #repaired;
+  /** @type {State | undefined} */
+  #remembered; // for browsers that keep nothing
+  #announced = "";
+
+  /** @param {PushOptions} options */
+  constructor(options) {
+    super();
+    this.#options = options;
+    this.#service = new URL(options.service, globalThis.location?.href).href.replace(/\/+$/, "");
+    globalThis.navigator?.serviceWorker?.addEventListener("message", ({ data }) => this.#hear(data));
+    globalThis.addEventListener?.("online", () => this.#comeBack());
+  }
+
+  /** @returns {Promise<PushStatus>} how things are, after putting right what came apart since the last visit */
+  async status() {
+    await this.#visit();
+    return this.#describe();
+  }
+
+  /**
+   * Turn notifications on. Call it from a click, and await nothing before: this asks for permission.
+   * @param {Wish} [wish] topics left out, those of before stay
+   * @returns {Promise<PushStatus>}
+   */
+  async subscribe(wish = {}) {
+    seeThatItCan();
+    // Nothing is awaited before: Safari and Firefox ask only within the click.
+    const permission = await Notification.requestPermission();
+    if (permission === "denied") {
+      throw new PushError("permission-denied", BLOCKED);
+    }
+    if (permission !== "granted") {
+      throw new PushError("permission-dismissed", "The browser's question was not answered.");
+    }
+    await this.#alone(async (registration) => {
+      const saved = await this.#load(registration);
+      const topics = wish.topics ?? saved?.topics ?? [];
+      await this.#agree(registration, await this.#save(registration, saved, { wanted: true, topics }), wish);
+    });
+    return this.#done();
+  }
+
+  /**
+   * Turn notifications off, also when somebody logs out. Works offline: the service is told at the next visit.
+   * @returns {Promise<PushStatus>}
+   */
+  async unsubscribe() {
+    seeThatItCan();
+    await this.#attempt(() => this.#alone((registration) => this.#leave(registration, { topics: [] })));
+    return this.#describe();
+  }
+
+  /**
+   * @param {string[]} topics replace those of before
+   * @returns {Promise<PushStatus>}
+   */
+  async setTopics(topics) {
+    seeThatItCan();
+    await this.#visit();
+    await this.#alone(async (registration) => {
+      const saved = await this.#load(registration);
+      if (!saved?.wanted || !saved.id || !saved.auth) {
+        throw this.#trouble ?? new PushError("off", "Notifications are off in this browser: turn them on first.");
+      }
+      try {
+        const stored = await this.#call("PUT", pathOf(saved.id), { auth: saved.auth, body: { topics } });
+        await this.#save(registration, saved, { topics: stored.topics, enabled: stored.enabled });
+      } catch (error) {
+        if (!isStatus(error, 404)) {
+          throw error;
+        }
+        await this.#agree(registration, saved, { topics });
+      }
+    });
+    return this.#done();
+  }
+
+  /** Reconcile, once a page load for all who call; again only when it failed, and not before the service wants it. */
+  async #visit() {
+    if (findObstacle() || Date.now() < this.#patientUntil) {
+      return;
+    }
+    this.#visiting ??= this.#attempt(() => this.#alone((registration) => this.#reconcile(registration)));
+    await this.#visiting;
+  }
+
+  /** @param {() => Promise<unknown>} task what may fail without anything being lost: the status tells why */
+  async #attempt(task) {
+    try {
+      await task();
+      this.#trouble = undefined;
+    } catch (error) {
+      this.#trouble = asPushError(error);
+      this.#patientUntil = Date.now() + 1000 * (this.#trouble.retryAfter ?? 0);
+      this.#visiting = undefined;
+    }
+  }
+
+  #done() {
+    this.#trouble = undefined;
+    this.#visiting = Promise.resolve();
+    return this.#describe();
+  }
+
+  /** @returns {Promise<PushStatus>} */
+  async #describe() {
+    const status = await this.#current();
+    const text = JSON.stringify(status);
+    if (text !== this.#announced) {
+      this.#announced = text;
+      this.dispatchEvent(new CustomEvent("change", { detail: status }));
+    }
+    return status;
+  }
+
+  /** @returns {Promise<PushStatus>} */
+  async #current() {
+    const obstacle = findObstacle();
+    if (obstacle) {
+      return { state: "unsupported", ...obstacle, permission: "default", topics: [], id: null };
+    }
+    const permission = Notification.permission;
+    const registration = await this.#registering?.catch(() => undefined);
+    const saved = registration && (await this.#load(registration));
+    const topics = saved?.topics ?? [];
+    if (permission === "denied") {
+      return { state: "blocked", explanation: BLOCKED, permission, topics, id: null };
+    }
+    const isStored = Boolean(saved?.wanted && saved.id && permission === "granted");
+    /** @type {PushStatus} */
+    const status = {
+      state: isStored && saved?.enabled ? "on" : "off",
+      permission,
+      topics,
+      id: (isStored && saved?.id) || null,
+    };
+    if (this.#repaired) {
+      status.repaired = this.#repaired;
+    }
+    if (this.#trouble) {
+      return { ...status, reason: this.#trouble.code, explanation: this.#trouble.message };
+    }
+    if (isStored && !saved?.enabled) {
+      return { ...status, reason: "disabled", explanation: "Notifications were switched off at the service." };
+    }
+    return status;
+  }
+
+  /** @param {ServiceWorkerRegistration} registration */
+  async #reconcile(registration) {
+    registration.active?.postMessage({ source: NAME, kind: "flush" });
+    const saved = await this.#load(registration);
+    const browser = await registration.pushManager.getSubscription();
+    if (!saved && !browser) {
+      return; // never turned on: nothing is asked of anybody
+    }
+    if (saved?.wanted === false || Notification.permission !== "granted") {
+      await this.#leave(registration);
+    } else {
+      await this.#agree(registration, saved ?? (await this.#save(registration, saved, { wanted: true })));
+    }
+  }
+
+  /**
+   * End the subscription: in the browser first, which is what counts, then at the service. What is wanted is written
+   * down before, so that a page closed in between goes on at the next visit.
+   * @param {ServiceWorkerRegistration} registration
+   * @param {Partial<State>} [changes]
+   */
+  async #leave(registration, changes = {}) {
+    const saved = await this.#save(registration, await this.#load(registration), { ...changes, wanted: false });
+    const browser = await registration.pushManager.getSubscription();
+    await browser?.unsubscribe();
+    if (saved.id) {
+      try {
+        await this.#call("DELETE", pathOf(saved.id), { auth: saved.auth });
+      } catch (error) {
+        if (!isStatus(error, 404)) {
+          throw error;
+        }
+      }
+    }
+    await this.#save(registration, saved, NOT_STORED);
+  }
+
+  /**
+   * See that the browser is subscribed under the service's key, and that the service has stored exactly that.
+   *
+   * Whatever moment the page is closed in, the next visit finds what is left to do: the secret of before stays in the
+   * state until the service has the new one, and replacing is safe to repeat.
+   * @param {ServiceWorkerRegistration} registration
+   * @param {State} saved
+   * @param {Wish} [wish]
+   */
+  async #agree(registration, saved, wish) {
+    for (const isLast of [false, true]) {
+      const { public_key: key } = await this.#call("GET", "/vapid/public-key", { isPublic: true });
+      let browser = await registration.pushManager.getSubscription();
+      if (browser && keyOf(browser) !== key) {
+        saved = await this.#introduce(registration, saved, browser);
+        await browser.unsubscribe();
+        browser = null;
+        this.#note("key-changed", saved);
+      }
+      if (!browser) {
+        this.#note("vanished", saved);
+        browser = await subscribeBrowser(registration, key);
+      }
+      try {
+        const stored = await this.#tell(saved, browser, key, wish);
+        if (!stored.gone_at || isLast) {
+          await this.#save(registration, saved, stateOf(stored, browser, key));
+          return;
+        }
+        this.#note("gone", saved); // the push service said so: only a new subscription helps
+      } catch (error) {
+        // Stored for somebody else with other keys, or the key changed just now: again, with a new subscription.
+        if (isLast || !(isStatus(error, 409) || isUnknownKey(error))) {
+          throw error;
+        }
+      }
+      await browser.unsubscribe();
+    }
+  }
+
+  /**
+   * Learn id and topics of a subscription that nothing is remembered of, while the service may still know it.
+   * @param {ServiceWorkerRegistration} registration
+   * @param {State} saved
+   * @param {PushSubscription} browser
+   */
+  async #introduce(registration, saved, browser) {
+    const key = keyOf(browser);
+    if (saved.id || !key) {
+      return saved;
+    }
+    try {
+      const stored = await this.#tell(saved, browser, key);
+      return await this.#save(registration, saved, stateOf(stored, browser, key));
+    } catch (error) {
+      if (isStatus(error, 409) || isUnknownKey(error)) {
+        return saved;
+      }
+      throw error;
+    }
+  }
+
+  /**
+   * Have the service store what the browser has, and return what it stores then.
+   * @param {State} saved
+   * @param {PushSubscription} browser
+   * @param {string} key
+   * @param {Wish} [wish]
+   * @returns {Promise<Stored>}
+   */
+  async #tell(saved, browser, key, wish) {
+    const auth = authOf(browser);
+    const offer = { ...browser.toJSON(), application_server_key: key, ...(wish?.topics && { topics: wish.topics }) };
+    try {
+      if (saved.id && saved.auth && (saved.endpoint !== browser.endpoint || saved.auth !== auth)) {
+        this.#note("endpoint-changed", saved);
+        const body = { ...offer, old_auth: saved.auth, ...(wish && { enabled: true }) };
+        return await this.#call("POST", `/subscriptions/${saved.id}/replace`, { body });
+      }
+      if (saved.id && !wish) {
+        const stored = await this.#call("GET", pathOf(saved.id), { auth });
+        if (stored.auth === auth) {
+          return stored;
+        }
+      }
+    } catch (error) {
+      if (!isStatus(error, 404)) {
+        throw error;
+      }
+    }
+    const stored = await this.#call("POST", "/subscriptions/", { body: offer });
+    if (!wish) {
+      this.#note("forgotten", saved);
+    }
+    // Another person at this computer starts without topics; who was nobody by name and logged in keeps them.
+    const isSamePerson = saved.userId === null || saved.userId === stored.user_id;
+    const isUnaware = stored.id !== saved.id && !wish?.topics && saved.topics.length > 0;
+    if (isUnaware && isSamePerson) {
+      return this.#call("PUT", pathOf(stored.id), { auth, body: { topics: saved.topics } });
+    }
+    return stored;
+  }
+
+  /** @param {Repair} repair @param {State} saved */
+  #note(repair, saved) {
+    if (saved.id || repair === "forgotten") {
+      this.#repaired ??= repair;
+    }
+  }
+
+  /**
+   * @param {string} method
+   * @param {string} path
+   * @param {{body?: object, auth?: string | null, isPublic?: boolean}} [more]
+   * @param {boolean} [refresh] whether the token before was refused
+   * @returns {Promise<any>} the JSON answer, null when there is none
+   */
+  async #call(method, path, more = {}, refresh = false) {
+    /** @type {Record<string, string>} */
+    const headers = { Accept: "application/json" };
+    if (!more.isPublic) {
+      headers.Authorization = `Bearer ${await this.#bearer(refresh)}`;
+    }
+    if (more.auth) {
+      headers["X-Subscription-Auth"] = more.auth;
+    }
+    if (more.body) {
+      headers["Content-Type"] = "application/json";
+    }
+    const body = more.body && JSON.stringify(more.body);
+    const signal = AbortSignal.timeout(REQUEST_MS);
+    let response, text;
+    try {
+      response = await fetch(this.#service + path, { method, headers, body, signal, cache: "no-store" });
+      text = await response.text();
+    } catch (cause) {
+      const words = "The push service of this site could not be reached. (Or it does not list the site's origin.)";
+      throw new PushError("offline", words, { cause });
+    }
+    if (response.status === 401 && !more.isPublic && !refresh) {
+      return this.#call(method, path, more, true);
+    }
+    const answer = parse(text);
+    if (!response.ok || (text && !answer)) {
+      throw refusal(response, answer);
+    }
+    return answer;
+  }
+
+  /** @param {boolean} refresh */
+  async #bearer(refresh) {
+    let token;
+    try {
+      token = await this.#options.token({ refresh });
+    } catch (cause) {
+      throw new PushError("token", "The site gave no token.", { cause });
+    }
+    if (!token || typeof token !== "string") {
+      throw new PushError("token", "The site gave no token: nobody is logged in.");
+    }
+    return token;
+  }
+
+  /**
+   * Run a task while no other tab of the site runs one.
+   * @template T
+   * @param {(registration: ServiceWorkerRegistration) => Promise<T>} task
+   */
+  async #alone(task) {
+    this.#registering ??= register(this.#options);
+    this.#registering.catch(() => (this.#registering = undefined));
+    const registration = await this.#registering;
+    const turn = () => task(registration);
+    return navigator.locks ? navigator.locks.request(`${NAME} ${registration.scope}`, turn) : turn();
+  }
+
+  /** @param {ServiceWorkerRegistration} registration @returns {Promise<State | undefined>} */
+  async #load({ scope }) {
+    try {
+      return await inStore("readonly", (store) => store.get(scope));
+    } catch {
+      return this.#remembered;
+    }
+  }
+
+  /**
+   * @param {ServiceWorkerRegistration} registration
+   * @param {State | undefined} saved
+   * @param {Partial<State>} changes
+   */
+  async #save({ scope }, saved, changes) {
+    const allowedOrigins = this.#options.allowedOrigins ?? [];
+    const state = { ...NOTHING, ...saved, service: this.#service, allowedOrigins, ...changes };
+    this.#remembered = state;
+    try {
+      await inStore("readwrite", (store) => store.put(state, scope));
+    } catch {
+      // A browser that keeps nothing: the service finds the subscription by its endpoint at the next visit.
+    }
+    return state;
+  }
+
+  /** @param {any} message from a service worker, perhaps the site's own */
+  #hear(message) {
+    if (message?.source === NAME && typeof message.kind === "string") {
+      const { kind, notification, action } = message;
+      this.dispatchEvent(new CustomEvent(kind, { detail: { notification, action } }));
+    }
+  }
+
+  async #comeBack() {
+    const registration = await this.#registering?.catch(() => undefined);
+    registration?.active?.postMessage({ source: NAME, kind: "flush" });
+    if (this.#trouble) {
+      await this.status();
+    }
+  }
+}
+
+const BLOCKED =
+  "Notifications are blocked here. Allow them for this site in the browser's settings; private windows have none.";
+
+const NOT_STORED = { id: null, endpoint: null, auth: null, applicationServerKey: null, enabled: true, userId: null };
+
+/** @type {State} */
+const NOTHING = { service: "", wanted: false, topics: [], allowedOrigins: [], ...NOT_STORED };
+
+/** @param {string} id */
+const pathOf = (id) => `/subscriptions/${id}/`;
+
+/** @param {unknown} error @param {number} status */
+const isStatus = (error, status) => error instanceof PushError && error.status === status;
+
+/** @param {unknown} error */
+function isUnknownKey(error) {
+  const problem = error instanceof PushError ? /** @type {{type?: string}} */ (error.problem) : undefined;
+  return problem?.type === "/problems/unknown-application-server-key";
+}
+
+/** @param {PushSubscription} browser */
+const authOf = (browser) => browser.toJSON().keys?.auth ?? "";
+
+/** @param {PushSubscription} browser @returns {string | null} the key it was made with, base64url without padding */
+function keyOf(browser) {
+  const key = browser.options.applicationServerKey;
+  const binary = key && String.fromCharCode(...new Uint8Array(key));
+  return binary && btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+/** @param {Stored} stored @param {PushSubscription} browser @param {string} key @returns {Partial<State>} */
+function stateOf({ id, topics, enabled, user_id: userId }, browser, key) {
+  return { id, topics, enabled, userId, endpoint: browser.endpoint, auth: authOf(browser), applicationServerKey: key };
+}
+
+/** @param {string} text @returns {any} null for what is no JSON */
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** @param {Response} response @param {any} problem */
+function refusal({ status, headers }, problem) {
+  const words = problem?.detail ?? problem?.title ?? `The push service of this site answered ${status}.`;
+  const seconds = Number(headers.get("Retry-After") ?? NaN);
+  const retryAfter = Number.isFinite(seconds) ? seconds : undefined;
+  return new PushError(status === 401 ? "token" : "service", words, { status, problem, retryAfter });
+}
+
+/** @param {unknown} error */
+function asPushError(error) {
+  const words = error instanceof Error ? error.message : String(error);
+  return error instanceof PushError ? error : new PushError("browser", words, { cause: error });
+}
+
+function seeThatItCan() {
+  const obstacle = findObstacle();
+  if (obstacle) {
+    throw new PushError("unsupported", obstacle.explanation);
+  }
+}
+
+/** @returns {Obstacle | undefined} why this browser can have no push at all, with what a person can do about it */
+function findObstacle() {
+  if (!globalThis.isSecureContext) {
+    return { reason: "insecure", explanation: "Notifications need https, or http on localhost." };
+  }
+  const { navigator, indexedDB } = globalThis;
+  if ("serviceWorker" in navigator && "PushManager" in globalThis && "Notification" in globalThis && indexedDB) {
+    return undefined;
+  }
+  const { userAgent, maxTouchPoints } = navigator;
+  // iPads say that they are Macs, but no Mac has a touch screen.
+  if (!/iPhone|iPad|iPod/.test(userAgent) && !(/Macintosh/.test(userAgent) && maxTouchPoints > 1)) {
+    return { reason: "no-push", explanation: "This browser, or this kind of window, has no push notifications." };
+  }
+  const version = /(?: OS |Version\/)(\d+)[._](\d+)/.exec(userAgent.replace("Mac OS X", ""));
+  const isInstalled =
+    /** @type {{standalone?: boolean}} */ (navigator).standalone || matchMedia("(display-mode: standalone)").matches;
+  if (isInstalled || (version && isBefore(version.slice(1).map(Number), FIRST_IOS_WITH_PUSH))) {
+    return { reason: "ios-too-old", explanation: "Notifications need iOS or iPadOS 16.4 or later. Update it first." };
+  }
+  return {
+    reason: "ios-not-installed",
+    explanation:
+      "On iPhone and iPad, notifications are for apps on the Home Screen. Tap Share, then “Add to Home Screen”, and" +
+      " open the site from there.",
+  };
+}
+
+/** @param {number[]} version @param {number[]} other */
+function isBefore([major, minor], [otherMajor, otherMinor]) {
+  return major < otherMajor || (major === otherMajor && minor < otherMinor);
+}
+
+/** @param {PushOptions} options @returns {Promise<ServiceWorkerRegistration>} with an active worker */
+async function register({ worker, scope }) {
+  const { serviceWorker } = navigator;
+  const words = worker
+    ? "The site's service worker does not start."
+    : "This page has no service worker. Say which: new PushClient({ worker: \"/service-worker.js\", … }).";
+  try {
+    const registered = worker ? serviceWorker.register(worker, { scope }).then(activated) : serviceWorker.ready;
+    return await within(WORKER_MS, registered, new PushError("worker", words));
+  } catch (cause) {
+    throw cause instanceof PushError ? cause : new PushError("worker", `${words} ${cause}`, { cause });
+  }
+}
+
+/** @param {ServiceWorkerRegistration} registration @returns {Promise<ServiceWorkerRegistration>} */
+function activated(registration) {
+  const worker = registration.installing ?? registration.waiting;
+  return new Promise((resolve, reject) => {
+    if (registration.active || !worker) {
+      resolve(registration);
+    }
+    worker?.addEventListener("statechange", () => {
+      if (worker.state === "activated") {
+        resolve(registration);
+      } else if (worker.state === "redundant") {
+        reject(new Error("Its installation failed."));
+      }
+    });
+  });
+}
+
+/** @param {ServiceWorkerRegistration} registration @param {string} key @returns {Promise<PushSubscription>} */
+async function subscribeBrowser({ pushManager }, key) {
+  const late = new PushError("push-service", "The browser's push service does not answer. Try again later.");
+  const options = { userVisibleOnly: true, applicationServerKey: key };
+  try {
+    return await within(PUSH_SERVICE_MS, pushManager.subscribe(options), late);
+  } catch (error) {
+    if (!(error instanceof DOMException) || error.name !== "InvalidStateError") {
+      throw explained(error);
+    }
+  }
+  // There is a subscription with another key after all: another tab was faster.
+  await (await pushManager.getSubscription())?.unsubscribe();
+  return within(PUSH_SERVICE_MS, pushManager.subscribe(options), late).catch((error) => {
+    throw explained(error);
+  });
+}
+
+/** @param {unknown} cause of pushManager.subscribe() failing */
+function explained(cause) {
+  const name = cause instanceof DOMException ? cause.name : "";
+  if (cause instanceof PushError) {
+    return cause;
+  }
+  if (name === "NotAllowedError") {
+    return new PushError("permission-denied", BLOCKED, { cause });
+  }
+  if (name === "AbortError") {
+    const words =
+      "The browser could not reach its push service. It is offline, or push is switched off in its settings (Brave:" +
+      " “Use Google services for push messaging”).";
+    return new PushError("push-service", words, { cause });
+  }
+  return new PushError("push-service", `The browser could not subscribe: ${cause}`, { cause });
+}
+
+/**
+ * @template T
+ * @param {number} milliseconds
+ * @param {Promise<T>} promise
+ * @param {PushError} otherwise thrown when the promise takes longer
+ * @returns {Promise<T>}
+ */
+function within(milliseconds, promise, otherwise) {
+  /** @type {ReturnType<typeof setTimeout>} */
+  let timer;
+  /** @type {Promise<never>} */
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(otherwise), milliseconds);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** @returns {Promise<IDBDatabase>} the one that push-sw.js opens, too, with the same upgrade */
+function openDatabase() {
+  const request = indexedDB.open(NAME, 1);
+  request.onupgradeneeded = () => {
+    request.result.createObjectStore("state");
+    request.result.createObjectStore("outbox", { keyPath: "number", autoIncrement: true });
+  };
+  return answer(request);
+}
+
+/**
+ * @template T
+ * @param {IDBTransactionMode} mode
+ * @param {(store: IDBObjectStore) => IDBRequest<T>} work
+ * @returns {Promise<T>} its result, once it is kept
+ */
+async function inStore(mode, work) {
+  const database = await openDatabase();
+  try {
+    const transaction = database.transaction("state", mode);
+    const request = work(transaction.objectStore("state"));
+    await new Promise((resolve, reject) => {
+      transaction.oncomplete = resolve;
+      transaction.onabort = () => reject(transaction.error);
+    });
+    return request.result;
+  } finally {
+    database.close();
+  }
+}
+
+/** @template T @param {IDBRequest<T>} request @returns {Promise<T>} */
+function answer(request) {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}
