@@ -4,6 +4,7 @@ It refuses what autopush refuses, passes bodies on unread (only the browser can 
 journal for tests to wait for and look at. Encryption, other push services, scripted faults: app/simulator.
 """
 
+import asyncio
 import secrets
 import socket
 import threading
@@ -94,6 +95,7 @@ class AutopushServer:
         self.journal = Journal()
         self._changed = threading.Condition()
         self._connections: dict[str, WebSocket] = {}  # by uaid
+        self._loop: asyncio.AbstractEventLoop | None = None  # the server's, as soon as somebody has said hello
         self._socket = socket.create_server(("127.0.0.1", 0))
         authority = f"127.0.0.1:{self._socket.getsockname()[1]}"
         self.url = f"ws://{authority}/"
@@ -133,6 +135,19 @@ class AutopushServer:
         self.wait_for(lambda journal: any(ack.version == version for ack in journal.acks), f"ack of {version}")
         return next(ack for ack in self.journal.acks if ack.version == version)
 
+    def lose_everybody(self) -> None:
+        """Forget every browser, as a push service does that lost its database, and return once one is back.
+
+        Its subscriptions are gone. Firefox hears that from the new uaid, and fires pushsubscriptionchange for each.
+        """
+        with self._writing() as journal:
+            for channel in journal.channels.values():
+                channel.is_registered = False
+            hellos = len(journal.hellos)
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._break_connections)
+        self.wait_for(lambda journal: len(journal.hellos) > hellos, "hello again")
+
     @contextmanager
     def _writing(self) -> Iterator[Journal]:
         with self._changed:
@@ -163,8 +178,15 @@ class AutopushServer:
             if self._connections.get(uaid) is websocket:
                 del self._connections[uaid]
 
+    def _break_connections(self) -> None:
+        # A WebSocket's own close() would have Firefox wait ten seconds before it comes again.
+        for connection in self._server.server_state.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+
     async def _hello(self, websocket: WebSocket, frame: dict[str, Any]) -> str:
-        known = {channel.uaid for channel in self.journal.channels.values()}
+        self._loop = asyncio.get_running_loop()
+        known = {channel.uaid for channel in self.journal.channels.values() if channel.is_registered}
         uaid: str = frame["uaid"] if frame.get("uaid") in known else uuid.uuid4().hex
         self._connections[uaid] = websocket
         await websocket.send_json(

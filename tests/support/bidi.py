@@ -7,7 +7,6 @@ import base64
 import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -18,6 +17,8 @@ from websockets.sync.client import connect
 COMMAND_TIMEOUT_SECONDS = 60
 POLL_SECONDS = 0.02
 
+# Source: WebDriver, "Keyboard actions".
+TAB, ENTER, SPACE, SHIFT = "\ue004", "\ue007", " ", "\ue008"
 
 T = TypeVar("T")
 
@@ -30,9 +31,22 @@ class BidiError(Exception):
 class Alert:
     """A notification's window, as it is on the screen. Firefox cuts the text after 200 characters."""
 
-    context: str
     title: str
     text: str
+
+
+# The windows stop fading out, which they begin at once: they are there until somebody closes them.
+ALERTS = """[...Services.wm.getEnumerator("alert:alert")]
+    .filter((window) => window.gIsActive && !window.closed)
+    .map(({ document }) => {
+        document.getElementById("alertBox").removeAttribute("animate");
+        const title = document.getElementById("alertTitleLabel").value;
+        return { title, text: document.getElementById("alertTextLabel").textContent };
+    })"""
+CLICK_ALERT = """[...Services.wm.getEnumerator("alert:alert")]
+    .find(({ document }) => document.getElementById("alertTitleLabel")?.value === title)
+    .document.getElementById(part).click()"""
+CLOSE_ALERTS = """[...Services.wm.getEnumerator("alert:alert")].forEach((window) => window.close())"""
 
 
 class Browser:
@@ -50,6 +64,7 @@ class Browser:
         self._command("session.new", capabilities={})
         self._command("session.subscribe", events=["log.entryAdded"])
         self._context: str = self._tree()[0]["context"]
+        self._window: str = self._tree(**{"moz:scope": "chrome"})[0]["context"]
         return self
 
     def __exit__(self, *exception: Any) -> None:
@@ -65,6 +80,10 @@ class Browser:
         The arguments are constants of the same names in the expression. Raises BidiError when it throws.
         """
         return self._evaluate_in(self._context, expression, arguments)
+
+    def evaluate_as_firefox(self, expression: str, **arguments: Any) -> Any:
+        """The same with the rights of Firefox itself: `Services` and all its windows are there."""
+        return self._evaluate_in(self._window, expression, arguments)
 
     def wait_for(self, expression: str, *, seconds: float = 60, **arguments: Any) -> Any:
         """Return the expression's first truthy value. Raises AssertionError after the deadline."""
@@ -90,6 +109,15 @@ class Browser:
             actions=[{"type": "pointer", "id": "mouse", "actions": actions}],
         )
 
+    def press(self, *keys: str) -> None:
+        """Press keys, one after the other: characters, or TAB and the others named here."""
+        strokes = [{"type": stroke, "value": key} for key in keys for stroke in ("keyDown", "keyUp")]
+        self._command(
+            "input.performActions",
+            context=self._context,
+            actions=[{"type": "key", "id": "keyboard", "actions": strokes}],
+        )
+
     def screenshot(self, path: Path, *, width: int, height: int, scale: float = 1) -> None:
         """Write a PNG of the whole document at a viewport of this many CSS pixels."""
         self._command(
@@ -101,6 +129,12 @@ class Browser:
         answer = self._command("browsingContext.captureScreenshot", context=self._context, origin="document")
         path.write_bytes(base64.b64decode(answer["data"]))
 
+    def close_page(self) -> None:
+        """Close the tab with the page, and go on in a new, empty one."""
+        left = self._context
+        self._context = self._command("browsingContext.create", type="tab")["context"]
+        self._command("browsingContext.close", context=left)
+
     def wait_for_tab(self, url: str, *, seconds: float = 60) -> None:
         """Return once a tab shows this URL, else raise AssertionError."""
         _wait_until(lambda: url in [tab["url"] for tab in self._tree()], f"a tab at {url}", seconds)
@@ -108,24 +142,28 @@ class Browser:
     def wait_for_alert(self, title: str, *, seconds: float = 60) -> Alert:
         """Return the notification of this title once it is on the screen, else raise AssertionError."""
         return _wait_until(
-            lambda: next((alert for alert in self._alerts() if alert.title == title), None),
+            lambda: next((alert for alert in self.alerts() if alert.title == title), None),
             f"a notification {title!r}",
             seconds,
         )
 
-    def click_alert(self, alert: Alert) -> None:
-        self._evaluate_in(alert.context, "void document.getElementById('alertTextBox').click()", {})
+    def alerts(self) -> list[Alert]:
+        """Return the notifications on the screen."""
+        return [Alert(**alert) for alert in self.evaluate_as_firefox(ALERTS)]
 
-    def _alerts(self) -> list[Alert]:
-        texts = """[document.getElementById("alertTitleLabel").value,
-            document.getElementById("alertTextLabel").textContent]"""
-        alerts = []
-        for window in self._tree(**{"moz:scope": "chrome"}):
-            if window["url"].endswith("/alert.xhtml"):
-                with suppress(BidiError):  # closed since
-                    title, text = self._evaluate_in(window["context"], texts, {})
-                    alerts.append(Alert(window["context"], title, text))
-        return alerts
+    def click_alert(self, alert: Alert) -> None:
+        self.evaluate_as_firefox(f"void {CLICK_ALERT}", title=alert.title, part="alertTextBox")
+
+    def close_alert(self, alert: Alert) -> None:
+        """Click the notification's cross."""
+        self.evaluate_as_firefox(f"void {CLICK_ALERT}", title=alert.title, part="alert-close")
+
+    def tidy_up(self) -> None:
+        """Close every tab but the one that is driven, and all notifications."""
+        for tab in self._tree():
+            if tab["context"] != self._context:
+                self._command("browsingContext.close", context=tab["context"])
+        self.evaluate_as_firefox(f"void {CLOSE_ALERTS}")
 
     def _tree(self, **params: Any) -> list[dict[str, Any]]:
         contexts: list[dict[str, Any]] = self._command("browsingContext.getTree", **params)["contexts"]

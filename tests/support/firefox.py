@@ -61,6 +61,7 @@ def push_preferences(push_server_url: str) -> dict[str, str | int | bool]:
     """
     return {
         "alerts.useSystemBackend": False,
+        "dom.push.retryBaseInterval": 50,  # milliseconds; five seconds would be much for a test
         "dom.push.serverURL": push_server_url,
         "dom.push.testing.allowInsecureServerURL": True,
         "permissions.default.desktop-notification": 1,
