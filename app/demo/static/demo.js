@@ -1,193 +1,108 @@
-// The demo page: subscribes this browser at the service, lists the pushes that its service worker got.
+// @ts-check
+// The demo page, as a site would write its own: PushClient turns notifications on and off, the page shows how
+// things are. What only the demo does, sending to oneself and following what becomes of it, is in two other files.
 
-const SCOPE = "/demo"; // without the slash, so that /demo and /demo/ are both inside
-const SESSION = "push-demo-session"; // localStorage: {token, id} of the subscription last registered here
+import { PushClient } from "/sdk/push-client.js";
 
-const element = (id) => document.getElementById(id);
+import { showReceived, watch } from "./happened.js";
+import { getToken, send } from "./service.js";
+
+const SEND_LATER_MS = 10_000;
+const ACTIONS = [
+  { action: "read", title: "Read" },
+  { action: "later", title: "Later" },
+];
+
+const push = new PushClient({
+  service: location.origin,
+  token: getToken,
+  worker: "/demo/service-worker.js",
+  scope: "/demo", // without the slash, so that /demo and /demo/ are both inside
+});
+
+/** @type {import("/sdk/push-client.js").PushStatus | undefined} */
+let status;
+
+const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const toggles = [element("subscribe"), element("unsubscribe")];
+const form = /** @type {HTMLFormElement} */ (element("send"));
 const topicBoxes = [...element("topics").querySelectorAll("input")];
-
-let registration;
-let session = JSON.parse(localStorage.getItem(SESSION) ?? "null");
-
-class Problem extends Error {
-  constructor(status, document) {
-    super(document.detail ?? document.title ?? `The service answered ${status}.`);
-    this.status = status;
-  }
-}
-
-/** Call the service. Returns the JSON answer, null when there is none; throws a Problem (RFC 9457) on refusal. */
-async function call(method, path, { token, body } = {}) {
-  const headers = { Accept: "application/json" };
-  if (token) {
-    headers.Authorization = `Bearer ${token}`;
-  }
-  if (body) {
-    headers["Content-Type"] = "application/json";
-  }
-  const response = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
-  const text = await response.text();
-  if (!response.ok) {
-    throw new Problem(response.status, isJson(response) ? JSON.parse(text) : {});
-  }
-  return text ? JSON.parse(text) : null;
-}
-
-function isJson(response) {
-  return /^application\/(problem\+)?json\b/.test(response.headers.get("Content-Type") ?? "");
-}
-
-const subscriptionPath = () => `/subscriptions/${session.id}/`;
 const tickedTopics = () => topicBoxes.filter((box) => box.checked).map((box) => box.value);
 
 async function start() {
-  const obstacle = findObstacle();
-  if (obstacle) {
-    return show("unavailable", obstacle);
+  show(await push.status());
+  if (status?.topics.length || status?.state === "on") {
+    topicBoxes.forEach((box) => (box.checked = status?.topics.includes(box.value) ?? false));
+    showExamples();
   }
-  await navigator.serviceWorker.register("/demo/service-worker.js", { scope: SCOPE });
-  registration = await navigator.serviceWorker.ready;
-  await listShownNotifications();
-  if (Notification.permission === "granted" && (await registration.pushManager.getSubscription())) {
-    await resume();
-  } else {
-    showOff();
-  }
-}
-
-function findObstacle() {
-  if (!window.isSecureContext) {
-    return "Push needs https, or http on localhost.";
-  }
-  if (!("serviceWorker" in navigator && "PushManager" in window && "Notification" in window)) {
-    return "This browser has no web push. On iPhone and iPad, add the page to the home screen first.";
-  }
-  return null;
-}
-
-/** After a reload: take up the subscription that is there, registering it again where the service forgot it. */
-async function resume() {
-  const { public_key: publicKey } = await call("GET", "/vapid/public-key");
-  const subscription = await subscribeBrowser(publicKey);
-  const known = session && (await findRegistered());
-  if (known && subscription.endpoint === session.endpoint) {
-    const topics = new Set(known.topics);
-    topicBoxes.forEach((box) => (box.checked = topics.has(box.value)));
-    showOn();
-  } else {
-    await register(subscription, publicKey);
-  }
-}
-
-async function findRegistered() {
-  try {
-    return await call("GET", subscriptionPath(), session);
-  } catch (error) {
-    if (error instanceof Problem && [401, 403, 404].includes(error.status)) {
-      return null;
-    }
-    throw error;
-  }
+  void watch();
 }
 
 async function subscribe() {
-  if ((await Notification.requestPermission()) !== "granted") {
-    return showOff();
-  }
-  const { public_key: publicKey } = await call("GET", "/vapid/public-key");
-  await register(await subscribeBrowser(publicKey), publicKey);
-}
-
-/** The browser's subscription under this key. One under another makes way for it: so they move over after a rotation. */
-async function subscribeBrowser(publicKey) {
-  const existing = await registration.pushManager.getSubscription();
-  if (existing && base64url(existing.options.applicationServerKey) === publicKey) {
-    return existing;
-  }
-  await existing?.unsubscribe();
-  return registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: publicKey });
-}
-
-async function register(subscription, publicKey) {
-  const { token } = await call("POST", "/demo/token");
-  const body = { ...subscription.toJSON(), topics: tickedTopics(), application_server_key: publicKey };
-  const { id } = await call("POST", "/subscriptions/", { token, body });
-  remember({ token, id, endpoint: subscription.endpoint });
-  showOn();
+  show(await push.subscribe({ topics: tickedTopics() }));
 }
 
 async function unsubscribe() {
-  const subscription = await registration.pushManager.getSubscription();
-  try {
-    await call("DELETE", subscriptionPath(), session);
-  } catch (error) {
-    // Already gone there, or the token is too old: what counts is that the browser stops.
-    if (!(error instanceof Problem && [401, 404].includes(error.status))) {
-      throw error;
-    }
-  }
-  await subscription?.unsubscribe();
-  remember(null);
-  showOff();
+  show(await push.unsubscribe());
 }
 
 async function saveTopics() {
-  if (session) {
-    await call("PUT", subscriptionPath(), { token: session.token, body: { topics: tickedTopics() } });
+  if (status?.state === "on") {
+    show(await push.setTopics(tickedTopics()));
   }
   showExamples();
 }
 
-function remember(newSession) {
-  session = newSession;
-  if (session) {
-    localStorage.setItem(SESSION, JSON.stringify(session));
-  } else {
-    localStorage.removeItem(SESSION);
+const WORDS = {
+  on: "On. This browser gets pushes, also when the page is closed.",
+  off: "Off. The browser will ask for your permission.",
+  blocked: "Notifications are blocked. Allow them for this site in the browser’s settings.",
+  unsupported: "This browser has no web push.",
+};
+
+/** @param {import("/sdk/push-client.js").PushStatus} found */
+function show(found) {
+  if (found.state !== status?.state) {
+    element("sent").textContent = found.state === "on" ? "To this browser only." : "Turn notifications on first.";
   }
+  status = found;
+  element("send-now").ariaDisabled = String(found.state !== "on");
+  const isGranted = found.state === "off" && found.permission === "granted";
+  say(found.state, found.explanation ?? (isGranted ? "Off." : WORDS[found.state]));
+  showExamples();
 }
 
-function base64url(buffer) {
-  const binary = String.fromCharCode(...new Uint8Array(buffer));
-  return btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-}
-
-function showOn() {
-  show("on", "On. This browser gets pushes, also when the page is closed.");
-}
-
-function showOff() {
-  if (Notification.permission === "denied") {
-    show("unavailable", "Notifications are blocked. Allow them for this site in the browser’s settings.");
-  } else {
-    show("off", Notification.permission === "granted" ? "Off." : "Off. The browser will ask for your permission.");
-  }
-}
-
-/** @param {"on" | "off" | "unavailable" | "failed" | "busy"} state */
-function show(state, text) {
+/** @param {string} state one of WORDS, "busy" or "failed" @param {string} words */
+function say(state, words) {
   element("status").dataset.state = state;
-  element("status").textContent = text;
-  element("subscribe").hidden = !(state === "off" || (state === "failed" && !session));
-  element("unsubscribe").hidden = !(state === "on" || (state === "failed" && session));
-  showExamples();
+  if (element("status").textContent !== words) {
+    element("status").textContent = words; // said twice, it would be read out twice
+  }
+  const hadFocus = toggles.some((button) => button === document.activeElement);
+  element("subscribe").hidden = (status?.state ?? "off") !== "off";
+  element("unsubscribe").hidden = status?.state !== "on";
+  if (hadFocus) {
+    toggles.find((button) => !button.hidden)?.focus(); // who uses the keyboard goes on where they were
+  }
 }
 
 function showExamples() {
-  const toBrowser = session && { title: "Hello", body: "It works.", subscription_ids: [session.id] };
+  const toBrowser = status?.id && { title: "Hello", body: "It works.", subscription_ids: [status.id] };
   const topics = tickedTopics();
   const toTopics = topics.length > 0 && { title: "News for you", body: "For all who ticked it.", topics };
   showExample("to-browser", toBrowser, "Turn notifications on first.");
   showExample("to-topics", toTopics, "Tick a topic first.");
 }
 
+/** @param {string} id @param {object | string | false | null | undefined} notification @param {string} otherwise */
 function showExample(id, notification, otherwise) {
   element(id).textContent = notification ? curl(notification) : otherwise;
-  document.querySelector(`[data-copies="${id}"]`).hidden = !notification;
+  /** @type {HTMLElement} */ (document.querySelector(`[data-copies="${id}"]`)).hidden = !notification;
 }
 
+/** @param {object | string} notification */
 function curl(notification) {
-  const payload = JSON.stringify({ ...notification, url: location.pathname });
+  const payload = JSON.stringify({ .../** @type {object} */ (notification), url: location.pathname });
   return [
     `curl ${location.origin}/notifications/send/ \\`,
     `  -H "X-API-Key: $(cat .data/api-key)" \\`,
@@ -196,72 +111,75 @@ function curl(notification) {
   ].join("\n");
 }
 
+/** @param {HTMLElement} button */
 async function copy(button) {
-  await navigator.clipboard.writeText(element(button.dataset.copies).textContent);
+  await navigator.clipboard.writeText(element(button.dataset.copies ?? "").textContent ?? "");
   button.textContent = "Copied";
   setTimeout(() => (button.textContent = "Copy"), 2000);
 }
 
-/** Pushes that came while no demo page was open and are still on the screen. */
-async function listShownNotifications() {
-  const shown = await registration.getNotifications();
-  shown.forEach(({ data }) => listPush(data));
+async function sendToOneself() {
+  if (status?.state !== "on") {
+    return; // the words beside the button say so
+  }
+  try {
+    const { targeted } = await send(contentOf(new FormData(form)));
+    element("sent").textContent = targeted === null ? "Waits for its time." : "Accepted.";
+  } catch (error) {
+    element("sent").textContent = `Not sent. ${/** @type {Error} */ (error).message}`;
+  }
+  void watch();
 }
 
-function listPush(push) {
-  const item = element("push").content.cloneNode(true);
-  const part = (name) => item.querySelector(`[data-part="${name}"]`);
-  const receivedAt = new Date();
-  part("title").textContent = push.title;
-  part("body").textContent = push.body ?? "";
-  part("time").textContent = receivedAt.toLocaleTimeString();
-  part("time").dateTime = receivedAt.toISOString();
-  part("facts").textContent = describe(push);
-  part("payload").textContent = push.unreadable ?? JSON.stringify(push, null, 2);
-  item.querySelector("li").dataset.tag = push.tag ?? push.id ?? "";
-  element("pushes").prepend(item);
-  element("nothing").hidden = true;
+/** @param {FormData} given */
+function contentOf(given) {
+  const url = String(given.get("url") ?? "").trim();
+  const here = (/** @type {string} */ path) => new URL(path, location.href).href;
+  return {
+    title: given.get("title"),
+    body: given.get("body"),
+    type: "demo",
+    icon: here("/demo/icon.png"),
+    ...(url && { url: here(url) }),
+    ...(given.has("image") && { image: here("/demo/picture.png") }),
+    ...(given.has("actions") && { actions: ACTIONS }),
+    ...(given.has("later") && { scheduled_at: new Date(Date.now() + SEND_LATER_MS).toISOString() }),
+  };
 }
 
-function describe({ type, tag, url, actions }) {
-  const buttons = actions?.map(({ title }) => title).join(", ");
-  const facts = { type, tag, opens: url, buttons };
-  return Object.entries(facts)
-    .filter(([, value]) => value)
-    .map(([name, value]) => `${name}: ${value}`)
-    .join(" · ");
-}
+let running = 0;
 
-function noteClick(push, action) {
-  const tag = push.tag ?? push.id ?? "";
-  const item = [...element("pushes").children].find((child) => child.dataset.tag === tag);
-  item?.querySelector('[data-part="time"]').prepend(action ? `clicked “${action}” · ` : "clicked · ");
-}
-
-/** Run one of the page's tasks, telling the person instead of the console when it fails. */
+/**
+ * Run one of the page's tasks, telling the person instead of the console when it fails.
+ * @param {() => Promise<void>} task
+ */
 async function attempt(task) {
-  const buttons = [...document.querySelectorAll("#subscribe, #unsubscribe")];
-  buttons.forEach((button) => (button.disabled = true));
+  const main = /** @type {HTMLElement} */ (document.querySelector("main"));
+  running += 1;
+  main.ariaBusy = "true";
   try {
     await task();
   } catch (error) {
-    show("failed", `That did not work. ${error.message}`);
+    say("failed", `That did not work. ${/** @type {Error} */ (error).message}`);
   } finally {
-    buttons.forEach((button) => (button.disabled = false));
+    running -= 1;
+    main.ariaBusy = String(running > 0);
   }
 }
 
-navigator.serviceWorker?.addEventListener("message", ({ data: { kind, push, action } }) => {
-  if (kind === "push") {
-    listPush(push);
-  } else {
-    noteClick(push, action);
-  }
-});
+push.addEventListener("received", ({ detail }) => showReceived(detail.notification));
+push.addEventListener("clicked", () => watch());
+push.addEventListener("closed", () => watch());
+push.addEventListener("change", ({ detail }) => show(detail));
+
 element("subscribe").addEventListener("click", () => attempt(subscribe));
 element("unsubscribe").addEventListener("click", () => attempt(unsubscribe));
 element("topics").addEventListener("change", () => attempt(saveTopics));
-for (const button of document.querySelectorAll("[data-copies]")) {
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  void attempt(sendToOneself);
+});
+for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-copies]"))) {
   button.addEventListener("click", () => copy(button));
 }
-attempt(start);
+void attempt(start);
