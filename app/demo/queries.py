@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from sqlalchemy import select, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
-from app.models import DeliveryLog, Notification, NotificationState, Receipt, Subscription
+from app.models import DeliveryLog, DeliveryStatus, Notification, NotificationState, Receipt, Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,11 @@ class Story:
 
 
 def newest_stories(session: Session, tenant_id: UUID, user_id: str, *, limit: int) -> list[Story]:
-    """Return those of a user's browsers, and what is scheduled for nobody but them, the newest first."""
+    """Return those of a user's browsers, and what is scheduled for nobody but them, the newest first.
+
+    Of several deliveries of a notification, as to a browser and to what it was subscribed with before: the one that
+    got further.
+    """
     found = session.execute(
         select(Notification, DeliveryLog)
         .join(
@@ -33,7 +38,11 @@ def newest_stories(session: Session, tenant_id: UUID, user_id: str, *, limit: in
         )
         .join(Subscription, Subscription.id == DeliveryLog.subscription_id)
         .where(Subscription.tenant_id == tenant_id, Subscription.user_id == user_id)
-        .order_by(DeliveryLog.planned_at.desc(), Notification.id.desc())
+        .ext(distinct_on(DeliveryLog.planned_at, Notification.id))
+        .order_by(
+            *(DeliveryLog.planned_at.desc(), Notification.id.desc()),
+            DeliveryLog.status.in_((DeliveryStatus.SENT, DeliveryStatus.DELIVERED)).desc(),
+        )
         .limit(limit)
     ).all()
     waiting = session.scalars(

@@ -43,9 +43,11 @@ def client(app: FastAPI) -> Iterator[TestClient]:
 class Visitor:
     """Somebody on the demo page whose browser is subscribed."""
 
-    def __init__(self, client: TestClient, push_service: Simulator) -> None:
+    def __init__(
+        self, client: TestClient, push_service: Simulator, *, headers: dict[str, str] | None = None
+    ) -> None:
         self._client = client
-        self.headers = bearer(client.post("/demo/token").json()["token"])
+        self.headers = headers or bearer(client.post("/demo/token").json()["token"])
         key = client.get("/vapid/public-key").json()["public_key"]
         self.browser: Browser = push_service.subscribe(application_server_key=key)
         body = {**self.browser.subscription, "topics": ["blog"], "application_server_key": key}
@@ -149,6 +151,19 @@ def test_a_delivery_that_failed_is_told_with_its_reason(
 
     [told] = visitor.sees()
     assert (told["status"], told["response_code"]) == ("expired", 410)
+
+
+def test_a_browser_that_lost_its_subscription_and_made_another_is_told_of_one_delivery(
+    client: TestClient, visit: Callable[[], Visitor], push_service: Simulator
+) -> None:
+    visitor = visit()
+    visitor.browser.unsubscribe()
+    again = Visitor(client, push_service, headers=visitor.headers)
+
+    result = again.send(title="Where are you?")
+
+    assert (result["sent"], result["expired"]) == (1, 1)
+    assert [told["status"] for told in again.sees()] == ["sent"]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,11 @@ let isFirstLook = true;
 /** Look now, and once a second from now on, until there was no news for a while. */
 export async function watch() {
   watchUntil = Date.now() + PATIENCE_MS;
-  if (isWatching || !hasToken()) {
+  if (!hasToken()) {
+    return;
+  }
+  if (isWatching) {
+    await look();
     return;
   }
   isWatching = true;

@@ -12,6 +12,9 @@ class Problem extends Error {
   }
 }
 
+/** @type {Promise<{token: string}> | undefined} */
+let asked; // by everybody who needs one now: two tokens would be two users
+
 export const hasToken = () => localStorage.getItem(TOKEN) !== null;
 
 /**
@@ -23,7 +26,8 @@ export async function getToken({ refresh = false } = {}) {
   if (known && !refresh) {
     return known;
   }
-  const { token } = await request("POST", "/demo/token");
+  asked ??= request("POST", "/demo/token").finally(() => (asked = undefined));
+  const { token } = await asked;
   localStorage.setItem(TOKEN, token);
   return token;
 }
