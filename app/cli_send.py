@@ -20,6 +20,7 @@ from app.notifications import service
 from app.notifications.intake import new_notification
 from app.notifications.progress import Progress
 from app.notifications.schemas import BroadcastRequest, SendRequest
+from app.notifications.sent import Replay, Sent
 from app.web.send_headers import read_key
 from app.workers.opening import payloads_of
 
@@ -40,6 +41,7 @@ Ttl = Annotated[int | None, typer.Option(help="Seconds that a push service may k
 Urgency = Annotated[str | None, typer.Option(help="very-low, low, normal or high.")]
 CollapseKey = Annotated[str | None, typer.Option(help="A later one with the same key replaces it undelivered.")]
 Data = Annotated[str | None, typer.Option(help="A JSON object for the service worker.", metavar="JSON")]
+AppBadge = Annotated[int | None, typer.Option(help="The number on the app's icon; 0: none.", metavar="N")]
 ScheduledAt = Annotated[str | None, typer.Option(help="When to send it, RFC 3339 with its offset.", metavar="TIME")]
 IdempotencyKey = Annotated[str | None, typer.Option(help="The same key again, within 7 days, sends nothing.")]
 Watch = Annotated[bool, typer.Option("--watch/--no-watch", help="Show its progress until all are settled.")]
@@ -64,6 +66,7 @@ def send(
     urgency: Urgency = None,
     collapse_key: CollapseKey = None,
     data: Data = None,
+    app_badge: AppBadge = None,
     scheduled_at: ScheduledAt = None,
     idempotency_key: IdempotencyKey = None,
     watch: Watch = False,
@@ -92,6 +95,7 @@ def send(
         "urgency": urgency,
         "collapse_key": collapse_key,
         "data": data,
+        "app_badge": app_badge,
         "scheduled_at": scheduled_at,
     }
     _go(_validated(SendRequest, content | targets), idempotency_key, show=Show(watch, as_json))
@@ -110,6 +114,7 @@ def broadcast(
     urgency: Urgency = None,
     collapse_key: CollapseKey = None,
     data: Data = None,
+    app_badge: AppBadge = None,
     scheduled_at: ScheduledAt = None,
     idempotency_key: IdempotencyKey = None,
     watch: Watch = False,
@@ -133,6 +138,7 @@ def broadcast(
         "urgency": urgency,
         "collapse_key": collapse_key,
         "data": data,
+        "app_badge": app_badge,
         "scheduled_at": scheduled_at,
     }
     _go(_validated(BroadcastRequest, content), idempotency_key, show=Show(watch, as_json), is_asked=not yes)
@@ -211,13 +217,14 @@ def _ask(sessions: SessionFactory, request: SendRequest | BroadcastRequest) -> N
         raise typer.Exit(NOT_CONFIRMED)
 
 
-def _follow(sessions: SessionFactory, sent: service.Sent | service.Replay, show: Show) -> None:
+def _follow(sessions: SessionFactory, sent: Sent | Replay, show: Show) -> None:
     """Say where the stored notification is; then how it goes, if that is to be watched."""
     body = sent.answer.body
     where = {
         "notification_id": body["notification_id"],
         "status_url": body["status_url"],
-        "is_replay": isinstance(sent, service.Replay),
+        "is_replay": isinstance(sent, Replay),
+        "warnings": body.get("warnings", []),  # none where a release before this one stored the answer
     }
     try:
         if show.as_json:
@@ -233,6 +240,8 @@ def _tell(sessions: SessionFactory, where: Mapping[str, Any], show: Show) -> Non
     verb = "Was sent before with this key" if where["is_replay"] else "Accepted"
     typer.echo(f"{verb}: {where['notification_id']}")
     typer.echo(f"How it goes: GET {where['status_url']}")
+    for warning in where["warnings"]:
+        typer.echo(f"Warning: {warning['detail']}", err=True)
     try:
         progress = _progress(sessions, where["notification_id"], show)
         if progress.is_over:

@@ -6,6 +6,7 @@ import structlog
 from sqlalchemy.exc import ProgrammingError
 
 from app.db.session import PASSING_ERRORS, SessionFactory, transaction
+from app.delivery.declarative import is_absolute
 from app.delivery.partitions import coming_months, ensure_partitions
 from app.notifications.events import Looking
 from app.notifications.idempotency import PURGE_EVERY_SECONDS, purge
@@ -47,6 +48,8 @@ class Runtime:
         self.sessions = self.pipeline.sessions
         self.redis = redis_client(settings.redis_url) if settings.redis_url else None
         self.looking = Looking(self.sessions)
+        if settings.push_declarative and not is_absolute(settings.site_url):
+            log.info("no declarative push", hint="set SITE_URL: Safari is to know what to open by a click")
         self._prepare(self.sessions)
         gauges = DatabaseGauges()
         self._periodic = Periodic(self.sessions)

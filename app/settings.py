@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     push_allow_loopback: bool = False
     push_default_ttl_seconds: Annotated[int, Field(ge=0, le=28 * 24 * 3600)] = 4 * 24 * 3600
     push_max_per_second: MessagesPerSecond | None = None
+    push_declarative: bool = True
+    push_padding: bool = False
     inline_max_recipients: Annotated[int, Field(ge=0)] = 1000
     inline_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5
     worker_mode: WorkerMode = WorkerMode.EMBEDDED

@@ -1,14 +1,19 @@
 """The push messages of a claimed batch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from app.delivery.claim import Work
-from app.delivery.payload import Payloads, topic_of
+from app.delivery.forms import Form, Payloads
+from app.delivery.payload import topic_of
+from app.delivery.recipients import Recipient
 from app.delivery.token import ReceiptTokens
 from app.keyring.service import Keyring
+from app.push.endpoint import PushServiceKind, is_loopback_host, service_of
 from app.push.keys import VapidKey
 from app.push.message import PushMessage, Urgency
 
@@ -33,12 +38,12 @@ def messages_of(
     A delivery's message is the same in every turn: all but its receipt token is that of the notification.
     """
     notification = work.notification
-    before, after = payloads.form_of(notification)
     urgency, topic, ttl_seconds = Urgency(notification.urgency), topic_of(notification), notification.ttl_seconds
     recipients = work.recipients[: work.turn.messages]
     tokens = receipt_tokens.make(
         notification.id, work.planned_at, ttl_seconds, [recipient.subscription_id for recipient in recipients]
     )
+    forms = _forms_of(work, recipients, payloads)
     return [
         PushMessage(
             endpoint=endpoint,
@@ -49,10 +54,25 @@ def messages_of(
             ttl_seconds=ttl_seconds,
             urgency=urgency,
             topic=topic,
+            content_type=content_type,
             expires_at=claimed_at + seconds_left,
             ref=subscription_id,
         )
-        for (subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left, _, _), token in zip(
-            recipients, tokens, strict=True
-        )
+        for (subscription_id, endpoint, p256dh, auth, vapid_key_id, seconds_left, _, _), token, (
+            before,
+            after,
+            content_type,
+        ) in zip(recipients, tokens, forms, strict=True)
     ]
+
+
+def _forms_of(work: Work, recipients: Sequence[Recipient], payloads: Payloads) -> Iterable[Form]:
+    """Return the form of each recipient's message. A batch has one host, and but for loopback one push service."""
+    host = work.lane.endpoint_host
+    if not is_loopback_host(urlsplit(f"//{host}").hostname or ""):
+        return repeat(payloads.form_of(work.notification, service_of(f"https://{host}/")), len(recipients))
+    # There a simulator plays them all, and says by the path which.
+    apple = payloads.form_of(work.notification, PushServiceKind.APPLE)
+    other = payloads.form_of(work.notification, PushServiceKind.OTHER)
+    path = f"://{host}/{PushServiceKind.APPLE}/"
+    return [apple if path in recipient.endpoint else other for recipient in recipients]

@@ -14,10 +14,10 @@ from app.db.session import PASSING_ERRORS, SessionFactory, transaction
 from app.delivery import claim, record, refusals, service_states
 from app.delivery.bell import Bell
 from app.delivery.claim import Work
+from app.delivery.forms import Payloads
 from app.delivery.lease import Lease, lease_batch
 from app.delivery.messages import key_pairs_of, messages_of
 from app.delivery.pace import REFUSED_PAUSE_SECONDS
-from app.delivery.payload import Payloads
 from app.delivery.recipients import Answered, Recipient
 from app.delivery.record import BatchReport
 from app.delivery.token import ReceiptTokens

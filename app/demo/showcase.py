@@ -224,7 +224,7 @@ def _show_what_each_saw(visitors: list[Visitor]) -> None:
 
 
 def _text(message: Any, field: str) -> str:
-    return str(message.json()[field])
+    return str(message.fields()[field])
 
 
 def _show_counts(results: dict[str, dict[str, Any]]) -> None:

@@ -3,12 +3,12 @@
 from datetime import datetime
 from uuid import UUID
 
-from app.delivery.payload import Payloads, bytes_by_field, payload_fields
+from app.delivery.forms import SAFE_PLAINTEXT_BYTES, Payloads, bytes_by_field, form_of
 from app.errors import Invalid
 from app.ids import new_id
 from app.models import Notification, NotificationState
 from app.notifications.schedule import LONGEST_WAIT
-from app.notifications.schemas import BroadcastRequest, SendRequest
+from app.notifications.schemas import BroadcastRequest, SendRequest, SendWarning
 from app.push.message import MAX_PLAINTEXT_BYTES
 
 
@@ -52,16 +52,28 @@ def new_notification(
 
 
 def refuse_too_large(notification: Notification, payloads: Payloads) -> None:
-    """Raise PayloadTooLarge, which says what takes how much, when one push message cannot hold it."""
-    size = payloads.form_of(notification).size
+    """Raise PayloadTooLarge, which says what takes how much, when a browser's push message cannot hold it."""
+    largest = payloads.largest(notification)
+    size = form_of(largest).size
     if size > MAX_PLAINTEXT_BYTES:
-        sizes = bytes_by_field(payload_fields(notification, payloads.urls))
         raise PayloadTooLarge(
             f"The payload has {size} bytes; at most {MAX_PLAINTEXT_BYTES} fit. Shorten the largest fields.",
             bytes=size,
             max_bytes=MAX_PLAINTEXT_BYTES,
-            bytes_by_field=sizes,
+            bytes_by_field=bytes_by_field(largest),
         )
+
+
+def warnings_about(notification: Notification, payloads: Payloads) -> list[SendWarning]:
+    """Return what the sender of an accepted notification is to know."""
+    size = form_of(payloads.classic(notification)).size
+    if size <= SAFE_PLAINTEXT_BYTES:
+        return []
+    detail = (
+        f"The payload has {size} bytes. Above {SAFE_PLAINTEXT_BYTES}, Firefox on Android may not get it."
+        " Shorten the largest fields."
+    )
+    return [SendWarning(code="large-payload", detail=detail, bytes=size, limit=SAFE_PLAINTEXT_BYTES)]
 
 
 def _first_state(scheduled_at: datetime | None, now: datetime) -> NotificationState:

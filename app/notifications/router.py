@@ -26,6 +26,7 @@ from app.notifications.schemas import (
     SendRequest,
     SendResult,
 )
+from app.notifications.sent import Replay
 from app.web.auth import CallerDep, CallerKind, ReaderDep, SenderDep
 from app.web.deps import SessionDep, SessionsDep, SettingsDep
 from app.web.pagination import MAX_LIMIT, PageDep
@@ -86,7 +87,7 @@ class Intake:
             limits=self.limits,
             options=self.options,
         )
-        headers = {"Idempotency-Replayed": "true"} if isinstance(sent, service.Replay) else {}
+        headers = {"Idempotency-Replayed": "true"} if isinstance(sent, Replay) else {}
         if sent.answer.status_code == 202:
             headers["Location"] = sent.answer.body["status_url"]
             if self.options.is_async:

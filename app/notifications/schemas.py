@@ -16,6 +16,7 @@ from app.web.text import Instant, JsonObject, NonBlankText, PlainText
 MAX_TARGETS = 10_000
 MAX_TOPICS = 100
 LISTED_DELIVERIES = 100
+MAX_APP_BADGE = 2**31 - 1  # what the column holds
 
 
 def _web_url(value: str) -> str:
@@ -57,6 +58,7 @@ class Action(BaseModel):
     action: Annotated[NonBlankText, Field(max_length=100)]
     title: Annotated[NonBlankText, Field(max_length=200)]
     icon: WebUrl | None = None
+    url: WebUrl | None = Field(default=None, description="Where this button leads. Default: where the click leads.")
 
 
 class Content(BaseModel):
@@ -76,6 +78,11 @@ class Content(BaseModel):
     type: Annotated[NonBlankText, Field(max_length=64)] = "general"
     actions: Annotated[list[Action], Field(max_length=10)] = []
     data: JsonObject | None = Field(default=None, description="Handed to the service worker as it is.")
+    app_badge: Annotated[int, Field(strict=True, ge=0, le=MAX_APP_BADGE)] | None = Field(
+        default=None,
+        description="The number on the icon of the installed app; 0 takes it away. Default: as many notifications"
+        " as the app has on screen.",
+    )
     ttl: Annotated[int, Field(strict=True, ge=0, le=MAX_TTL_SECONDS)] | None = Field(
         default=None,
         description="Seconds that a push service may keep the message for a browser that is away; 0: now or never."
@@ -139,6 +146,15 @@ class Counts(BaseModel):
     expired: int = 0
 
 
+class SendWarning(BaseModel):
+    """Something about an accepted notification that the sender may want to change next time."""
+
+    code: str = Field(description="For programs: `large-payload`.")
+    detail: str = Field(description="What the sender can do.")
+    bytes: int = Field(description="The size of its push message before encryption.")
+    limit: int = Field(description="Up to how many bytes every browser gets it.")
+
+
 class SendResult(Counts):
     """What became of a notification so far. `targeted` is null until its audience is planned."""
 
@@ -149,6 +165,7 @@ class SendResult(Counts):
     deliveries: list[Delivery] | None = Field(
         default=None, description=f"The deliveries, when there are at most {LISTED_DELIVERIES}."
     )
+    warnings: list[SendWarning] = []
 
 
 class NotificationSummary(Counts):
@@ -165,6 +182,7 @@ class NotificationSummary(Counts):
     type: str
     actions: list[Action]
     data: dict[str, Any] | None
+    app_badge: int | None
     created_at: datetime
     scheduled_at: datetime | None
     status: NotificationState

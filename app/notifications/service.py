@@ -15,16 +15,17 @@ from app.delivery import cancel as cancelling
 from app.delivery import targeting
 from app.delivery.bell import Bell
 from app.delivery.finish import is_everybody_tried
+from app.delivery.forms import Payloads
 from app.delivery.inline import InlineLimits, run_inline
-from app.delivery.payload import Payloads
 from app.delivery.run import Pipeline
 from app.errors import Conflict, NotFound, PreconditionFailed
 from app.models import DeliveryLog, DeliveryStatus, Notification, NotificationState
 from app.notifications import idempotency, repository
-from app.notifications.idempotency import Answer, Earlier, Key
-from app.notifications.intake import new_notification, refuse_too_large
+from app.notifications.idempotency import Earlier, Key
+from app.notifications.intake import new_notification, refuse_too_large, warnings_about
 from app.notifications.progress import Progress, progress_of
-from app.notifications.schemas import LISTED_DELIVERIES, BroadcastRequest, Delivery, SendRequest, SendResult
+from app.notifications.schemas import BroadcastRequest, SendRequest, SendWarning
+from app.notifications.sent import Replay, Sent, as_it_stands
 
 
 class GaveUp(PreconditionFailed):
@@ -49,36 +50,6 @@ class SendOptions:
     idempotency_key: str | None = None
     give_up_at: datetime | None = None
     is_async: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A notification after its request: the live counts, and the deliveries when they are few."""
-
-    notification: Notification
-    counts: repository.StatusCounts
-    deliveries: list[DeliveryLog] | None
-    is_complete: bool  # every recipient was tried, or settled otherwise, at least once
-
-    @property
-    def answer(self) -> Answer:
-        """What its send is answered."""
-        result = SendResult(
-            notification_id=self.notification.id,
-            status=self.notification.state,
-            targeted=self.notification.targeted,
-            status_url=f"/notifications/{self.notification.id}/",
-            deliveries=self.deliveries and [Delivery.model_validate(row) for row in self.deliveries],
-            **self.counts,
-        )
-        return Answer(200 if self.is_complete else 202, result.model_dump(mode="json"))
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """The answer to a send that was begun before, by its Idempotency-Key."""
-
-    answer: Answer
 
 
 def send(
@@ -142,6 +113,7 @@ class _Stored:
 
     notification: Notification
     key: Key | None
+    warnings: list[SendWarning]
     is_inline: bool
 
     @property
@@ -150,7 +122,7 @@ class _Stored:
 
     @property
     def accepted(self) -> Sent:
-        return Sent(self.notification, {}, None, is_complete=False)
+        return Sent(self.notification, {}, None, self.warnings, is_complete=False)
 
 
 def _store(
@@ -166,7 +138,7 @@ def _store(
     key = Key.of(tenant_id, options.idempotency_key, request) if options.idempotency_key else None
     with transaction(sessions) as session:
         if key and (earlier := idempotency.find(session, key)):
-            return _replay(session, tenant_id, earlier)
+            return _replay(session, payloads, tenant_id, earlier)
         notification = new_notification(request, tenant_id, _now(session), default_ttl_seconds)
         notification.idempotency_key = options.idempotency_key
         refuse_too_large(notification, payloads)
@@ -178,7 +150,7 @@ def _store(
         answered_within = inline.hold_back if inline is not None else timedelta(0)
         if is_inline:
             notification.plan_after = notification.accepted_at + answered_within
-        stored = _Stored(notification, key, is_inline)
+        stored = _Stored(notification, key, warnings_about(notification, payloads), is_inline)
         _refuse_if_given_up(session, options.give_up_at)
         session.add(notification)
         if key:
@@ -187,23 +159,25 @@ def _store(
     return stored
 
 
-def _replay(session: Session, tenant_id: UUID, earlier: Earlier) -> Replay:
+def _replay(session: Session, payloads: Payloads, tenant_id: UUID, earlier: Earlier) -> Replay:
     if earlier.answer is not None:
         return Replay(earlier.answer)
     is_complete = is_everybody_tried(session, earlier.notification_id)
-    return Replay(look_up(session, tenant_id, earlier.notification_id, is_complete=is_complete).answer)
+    notification = get(session, tenant_id, earlier.notification_id)
+    return Replay(as_it_stands(session, payloads, notification, is_complete=is_complete).answer)
 
 
 def _outcome(pipeline: Pipeline, stored: _Stored, *, is_complete: bool) -> Sent:
     notification, key = stored.notification, stored.key
     try:
         with transaction(pipeline.sessions) as session:
-            found = look_up(session, notification.tenant_id, notification.id, is_complete=is_complete)
+            notification = get(session, notification.tenant_id, notification.id)
+            sent = as_it_stands(session, pipeline.payloads, notification, is_complete=is_complete)
             if key is not None:
-                idempotency.remember(session, key, notification.id, found.answer)
+                idempotency.remember(session, key, notification.id, sent.answer)
     except PASSING_ERRORS:
         return stored.accepted
-    return found
+    return sent
 
 
 def cancel(pipeline: Pipeline, tenant_id: UUID, notification_id: UUID) -> None:
@@ -219,17 +193,6 @@ def cancel(pipeline: Pipeline, tenant_id: UUID, notification_id: UUID) -> None:
             raise AlreadySent("Everybody was sent to, or settled otherwise: there is nothing left to cancel.")
         cancelling.cancel(session, notification)
     pipeline.bell.ring()
-
-
-def look_up(session: Session, tenant_id: UUID, notification_id: UUID, *, is_complete: bool = True) -> Sent:
-    """Return a notification with its counts. Raises NotificationNotFound."""
-    notification = get(session, tenant_id, notification_id)
-    counts = repository.counts_of(session, [notification])[notification.id]
-    deliveries = None
-    is_small = notification.targeted is not None and notification.targeted <= LISTED_DELIVERIES
-    if is_small and notification.frozen_counts is None:
-        deliveries = repository.deliveries(session, notification, after=None, limit=LISTED_DELIVERIES, status=None)
-    return Sent(notification, counts, deliveries, is_complete=is_complete)
 
 
 def progress(session: Session, tenant_id: UUID, notification_id: UUID) -> Progress:

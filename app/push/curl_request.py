@@ -74,7 +74,7 @@ class Preparation:
     def _headers_for(self, message: PushMessage, target: CheckedEndpoint, *, now: float) -> list[str]:
         key = (
             *(target.origin, target.service, message.vapid_key.public, message.urgency, message.topic),
-            *(message.ttl_seconds, message.expires_at, not message.payload),
+            *(message.ttl_seconds, message.expires_at, message.content_type, not message.payload),
         )
         kept = self._kept_headers.get(key)
         if kept is not None and now < kept[1]:

@@ -154,6 +154,17 @@ def audience_of(endpoint: str) -> str:
     return _origin(url.scheme, host, port)
 
 
+def service_of(endpoint: str) -> PushServiceKind:
+    """Return whose rules the push service of an endpoint follows; OTHER also for what is none.
+
+    On loopback it is whom the simulator plays there.
+    """
+    try:
+        return EndpointPolicy(allow_loopback=True).check(endpoint).service
+    except EndpointNotAllowed:
+        return PushServiceKind.OTHER
+
+
 def is_loopback_host(host: str) -> bool:
     """Tell whether a bare host is localhost, in 127.0.0.0/8 or ::1, each in its usual spelling only."""
     if host == "localhost":

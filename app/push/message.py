@@ -11,6 +11,11 @@ from app.push.keys import VapidKey
 # RFC 8291 section 4: one record of 4,096 bytes, less 86 of header, 16 of tag and 1 of delimiter.
 MAX_PLAINTEXT_BYTES = 3993
 
+# The Content-Types of a push message. What is declared with the second, a browser may show by itself: WebKit's
+# explainer of Declarative Web Push asks for it; the standard goes by the JSON alone.
+OCTET_STREAM = "application/octet-stream"
+DECLARATIVE = "application/notification+json"
+
 
 class Urgency(StrEnum):
     """RFC 8030 section 5.3."""
@@ -27,9 +32,10 @@ class PushMessage:
     """One message to one subscription.
 
     `p256dh` and `auth` are base64url as stored, `payload` is the plaintext (at most MAX_PLAINTEXT_BYTES; none
-    sends an empty push), `topic` the RFC 8030 Topic (see topic_for), `vapid_key` the one the subscription was
-    made with. At `expires_at`, by time.monotonic(), it is too late to post it; until then its TTL is cut to what is
-    left. `ref` is the caller's own: it comes back beside the outcome, and nothing here looks at it.
+    sends an empty push) and `content_type` says what it is, `topic` is the RFC 8030 Topic (see topic_for),
+    `vapid_key` the one the subscription was made with. At `expires_at`, by time.monotonic(), it is too late to post
+    it; until then its TTL is cut to what is left. `ref` is the caller's own: it comes back beside the outcome, and
+    nothing here looks at it.
     """
 
     endpoint: str
@@ -40,6 +46,7 @@ class PushMessage:
     ttl_seconds: int
     urgency: Urgency = Urgency.NORMAL
     topic: str | None = None
+    content_type: str = OCTET_STREAM
     expires_at: float | None = None
     ref: Hashable = None
 

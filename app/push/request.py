@@ -26,7 +26,7 @@ def headers_for(message: PushMessage, target: CheckedEndpoint, *, authorization:
     headers = {"Authorization": authorization, "TTL": str(ttl_seconds), "Urgency": str(message.urgency)}
     if message.payload:
         headers["Content-Encoding"] = "aes128gcm"
-        headers["Content-Type"] = "application/octet-stream"
+        headers["Content-Type"] = message.content_type
     if message.topic is not None:
         if not 0 < len(message.topic) <= 32 or not _TOPIC_CHARACTERS.issuperset(message.topic):
             raise InvalidTopic("a Topic is 1 to 32 characters of base64url")

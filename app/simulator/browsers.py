@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from app.simulator.decryption import Undecryptable, decrypt
 from app.simulator.exchange import HttpVersion
+from app.simulator.reading import Unshowable, fields_of
 from app.simulator.rules import ServiceName
 
 # As long as the real ones are: endpoints do not fit into 255 characters everywhere.
@@ -53,6 +54,10 @@ class Post:
         return self.headers.get("urgency")
 
     @property
+    def content_type(self) -> str | None:
+        return self.headers.get("content-type")
+
+    @property
     def ttl(self) -> int | None:
         """The TTL header in seconds, as it was sent."""
         ttl = self.headers.get("ttl", "")
@@ -68,6 +73,10 @@ class ReceivedMessage:
 
     def json(self) -> Any:
         return json.loads(self.plaintext)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the notification's fields by the names of the classic form, whichever the message has."""
+        return fields_of(self.plaintext, content_type=self.post.content_type)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -105,6 +114,7 @@ class Browser:
         self._encrypted: list[tuple[Post, bytes]] = []
         self._received: list[ReceivedMessage] = []
         self._undecryptable: list[Post] = []
+        self._unshowable: list[str] = []
 
     @property
     def endpoint(self) -> str:
@@ -131,7 +141,7 @@ class Browser:
 
     @property
     def received(self) -> list[ReceivedMessage]:
-        """The messages that were accepted and could be decrypted, the oldest first."""
+        """The messages that were accepted, and could be decrypted and shown, the oldest first."""
         with self._changed:
             self._decrypt_what_came()
             return list(self._received)
@@ -142,6 +152,13 @@ class Browser:
         with self._changed:
             self._decrypt_what_came()
             return list(self._undecryptable)
+
+    @property
+    def unshowable(self) -> list[str]:
+        """What was wrong with messages that could be decrypted, and that Safari would drop without a word."""
+        with self._changed:
+            self._decrypt_what_came()
+            return list(self._unshowable)
 
     @property
     def repeats(self) -> int:
@@ -156,7 +173,7 @@ class Browser:
                 statuses = [post.status for post in self._posts]
                 raise WaitedTooLong(
                     f"received {len(self._received)} of {count} messages in {timeout_seconds} s; undecryptable: "
-                    f"{len(self._undecryptable)}; posts were answered {statuses}"
+                    f"{len(self._undecryptable)}; unshowable: {self._unshowable}; posts were answered {statuses}"
                 )
             return list(self._received)
 
@@ -178,8 +195,14 @@ class Browser:
                 plaintext = decrypt(body, private_key=self._private_key, auth=self._auth) if body else b""
             except Undecryptable:
                 self._undecryptable.append(post)
+                continue
+            message = ReceivedMessage(plaintext, post)
+            try:
+                message.fields()
+            except Unshowable as error:
+                self._unshowable.append(str(error))
             else:
-                self._received.append(ReceivedMessage(plaintext, post))
+                self._received.append(message)
         self._encrypted.clear()
 
 

@@ -39,6 +39,11 @@ class Counts:
         return sum(len(browser.undecryptable) for browser in self.browsers)
 
     @property
+    def unshowable(self) -> int:
+        """Messages that Safari would drop, as of now. Decrypts likewise."""
+        return sum(len(browser.unshowable) for browser in self.browsers)
+
+    @property
     def repeats(self) -> int:
         """Messages that a browser had received before with the same plaintext, as of now. Decrypts likewise."""
         return sum(browser.repeats for browser in self.browsers)
@@ -63,5 +68,6 @@ class Counts:
             "connections": self.connections,
             "unfinished_handshakes": self.unfinished_handshakes,
             "undecryptable": self.undecryptable,
+            "unshowable": self.unshowable,
             "repeats": self.repeats,
         }

@@ -3,7 +3,8 @@
 from sqlalchemy.exc import ProgrammingError
 
 from app.db.session import PASSING_ERRORS, create_sessions, database_url_of, engine_of, transaction
-from app.delivery.payload import Payloads, PublicUrls
+from app.delivery.forms import Payloads
+from app.delivery.payload import PublicUrls
 from app.delivery.run import Pipeline
 from app.keyring.service import Keyring
 from app.push.endpoint import EndpointPolicy
@@ -38,7 +39,11 @@ def refuse_another_secret_key(settings: Settings) -> None:
 
 def payloads_of(settings: Settings) -> Payloads:
     """Return how these settings word push messages."""
-    return Payloads(PublicUrls(settings.site_url, settings.asset_base_url))
+    return Payloads(
+        PublicUrls(settings.site_url, settings.asset_base_url),
+        is_declarative=settings.push_declarative,
+        is_padded=settings.push_padding,
+    )
 
 
 def open_pipeline(settings: Settings, policy: EndpointPolicy, *, connections: int = API_CONNECTIONS) -> Pipeline:

@@ -26,7 +26,7 @@ from app.keyring.service import Keyring, active_key
 from app.models import DEFAULT_TENANT_ID, DeliveryLog, DeliveryStatus
 from app.notifications import service
 from app.notifications.schemas import BroadcastRequest
-from app.notifications.service import Sent
+from app.notifications.sent import Sent
 from app.push.message import PushMessage
 from app.push.outcome import Outcome, Reason, Verdict
 from app.push.sender import Outcomes, never

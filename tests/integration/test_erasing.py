@@ -28,7 +28,8 @@ from app.notifications import repository as notifications
 from app.notifications import service as sending
 from app.notifications.schedule import release_due
 from app.notifications.schemas import SendRequest
-from app.notifications.service import Replay, SendOptions, Sent
+from app.notifications.sent import Replay, Sent
+from app.notifications.service import SendOptions
 from app.push.outcome import Outcome, Reason, Verdict
 from app.users import repository, service
 from app.users.service import Erasure

@@ -23,7 +23,7 @@ from app.keyring.service import Keyring, active_key
 from app.models import DEFAULT_TENANT_ID, DeliveryLog, Subscription
 from app.notifications import service
 from app.notifications.schemas import BroadcastRequest, SendRequest
-from app.notifications.service import Sent
+from app.notifications.sent import Sent
 from app.push.endpoint import EndpointPolicy
 from app.push.factory import create_sender
 from app.push.sender import Timeouts

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.push.message import MAX_PLAINTEXT_BYTES, Urgency, topic_for
+from app.push.message import DECLARATIVE, MAX_PLAINTEXT_BYTES, OCTET_STREAM, Urgency, topic_for
 from app.push.outcome import Reason, Verdict
 from app.push.sender import Sender
 from app.simulator import Browser, Simulator
@@ -62,6 +62,20 @@ def test_the_browser_decrypts_exactly_what_was_sent(
 
     assert outcome.verdict is Verdict.ACCEPTED
     assert [message.plaintext for message in browser.wait_for(1)] == [payload]
+
+
+def test_a_payload_is_sent_with_its_content_type(sender: Sender, push_service: Simulator) -> None:
+    browsers = [subscribed(push_service, "apple") for _ in range(2)]
+    declarative = b'{"web_push":8030,"notification":{"title":"Hello","navigate":"https://example.com/"}}'
+
+    outcomes_of(
+        sender,
+        [message_to(browsers[0]), message_to(browsers[1], declarative, content_type=DECLARATIVE)],
+    )
+
+    received = [browser.wait_for(1)[0] for browser in browsers]
+    assert [each.post.content_type for each in received] == [OCTET_STREAM, DECLARATIVE]
+    assert received[1].fields() == {"title": "Hello", "url": "https://example.com/"}
 
 
 def test_a_push_without_a_payload_has_no_body(sender: Sender, browser: Browser) -> None:

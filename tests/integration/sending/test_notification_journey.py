@@ -227,16 +227,37 @@ def test_a_payload_too_large_to_encrypt_is_refused_with_the_bytes_by_field(send,
     assert database.notifications() == 0
 
 
-def test_the_largest_payload_that_fits_arrives(subscribe_browser, send):
-    browser, _ = subscribe_browser(topics=["a"])
-    room = 3993 - send(topics=["a"], body="").json()["targeted"]
-    answer = send(topics=["a"], body="x" * room)
-    bytes_over = answer.json()["bytes"] - 3993
+def test_the_largest_payload_that_fits_arrives_and_the_answer_warns(subscribe_browser, send):
+    apple, _ = subscribe_browser("1", service="apple", topics=["a"])
+    other, _ = subscribe_browser("2", topics=["a"])
+    bytes_over = send(topics=["a"], body="x" * 3900).json()["bytes"] - 3993
 
-    answer = send(topics=["a"], body="x" * (room - bytes_over))
+    answer = send(topics=["a"], body="x" * (3900 - bytes_over)).json()
 
-    assert answer.json()["sent"] == 1
-    assert len(browser.received[-1].plaintext) == 3993
+    assert answer["sent"] == 2
+    assert [len(apple.received[0].plaintext), apple.unshowable] == [3993, []]
+    [warning] = answer["warnings"]
+    assert (warning["code"], warning["limit"]) == ("large-payload", 2744)
+    assert warning["bytes"] == len(other.received[0].plaintext)
+
+
+def test_safari_gets_the_declarative_form_of_the_same_notification(subscribe_browser, send):
+    apple, _ = subscribe_browser("1", service="apple")
+    other, _ = subscribe_browser("2")
+
+    answer = send(
+        user_ids=["1", "2"],
+        url="/read",
+        icon="i.png",
+        actions=[{"action": "a", "title": "A", "url": "/a"}],
+        app_badge=0,
+    )
+
+    [message], [classic] = apple.received, other.received
+    assert (answer.json()["sent"], answer.json()["warnings"]) == (2, [])
+    assert message.post.content_type == "application/notification+json"
+    assert message.fields().pop("receipt") != classic.json()["receipt"]
+    assert message.fields() | {"receipt": ""} == classic.json() | {"receipt": ""}
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,18 @@
-import json
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from app.delivery.payload import (
-    Payloads,
-    PublicUrls,
-    bytes_by_field,
-    payload_fields,
-    tag_of,
-    topic_of,
-)
-from app.delivery.token import TOKEN_CHARACTERS
+from app.delivery.payload import PublicUrls, payload_fields, tag_of, topic_of
 from app.models import Notification
 from app.push.message import topic_for
 
 ID = UUID("01a20000-0000-7000-8000-000000000001")
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SITE = "https://example.com/app/"
 NO_URLS = PublicUrls()
-TOKEN = b"t" * TOKEN_CHARACTERS
-BOTH_URLS = PublicUrls("https://example.com/app/", "https://cdn.example.com/img/")
+BOTH_URLS = PublicUrls(SITE, "https://cdn.example.com/img/")
 
 
 def notification(**fields: Any) -> Notification:
@@ -29,36 +20,21 @@ def notification(**fields: Any) -> Notification:
     return Notification(**{"id": ID, "created_at": AT, **content, **fields})
 
 
-def payload_of(of: Notification, urls: PublicUrls = NO_URLS) -> bytes:
-    before, after = Payloads(urls).form_of(of)
-    return before + TOKEN + after
-
-
 def test_the_least_there_is_has_no_nulls() -> None:
-    payload = json.loads(payload_of(notification()))
-
-    assert payload == {
+    assert payload_fields(notification(), NO_URLS) == {
         "id": str(ID),
         "title": "Title",
         "body": "Body",
         "type": "general",
         "tag": str(ID),
         "created_at": "2026-01-02T03:04:05+00:00",
-        "receipt": TOKEN.decode(),
     }
 
 
-def test_an_empty_body_and_empty_data_are_something() -> None:
-    payload = json.loads(payload_of(notification(body="", data={})))
+def test_what_is_empty_or_zero_is_something() -> None:
+    fields = payload_fields(notification(body="", data={}, app_badge=0), NO_URLS)
 
-    assert (payload["body"], payload["data"]) == ("", {})
-
-
-def test_it_is_compact_utf_8() -> None:
-    payload = payload_of(notification(title="Grüße ☕", data={"a": [1, None]}))
-
-    assert '"title":"Grüße ☕"'.encode() in payload
-    assert b'"data":{"a":[1,null]}' in payload, "what is the sender's own keeps its nulls"
+    assert (fields["body"], fields["data"], fields["app_badge"]) == ("", {}, 0)
 
 
 @pytest.mark.parametrize(
@@ -89,14 +65,14 @@ def test_a_picture_is_relative_to_the_assets_else_to_the_site(urls: PublicUrls, 
     assert payload_fields(notification(**{name: "a.png"}), urls)[name] == shown
 
 
-def test_actions_have_no_nulls_and_absolute_icons() -> None:
+def test_actions_have_no_nulls_and_absolute_urls() -> None:
     actions = [
-        {"action": "a", "title": "A", "icon": "a.png"},
-        {"action": "b", "title": "B", "icon": None},
+        {"action": "a", "title": "A", "icon": "a.png", "url": "a?b"},
+        {"action": "b", "title": "B", "icon": None, "url": None},
     ]
 
     assert payload_fields(notification(actions=actions), BOTH_URLS)["actions"] == [
-        {"action": "a", "title": "A", "icon": "https://cdn.example.com/img/a.png"},
+        {"action": "a", "title": "A", "icon": "https://cdn.example.com/img/a.png", "url": f"{SITE}a?b"},
         {"action": "b", "title": "B"},
     ]
 
@@ -107,13 +83,3 @@ def test_a_repeat_replaces_by_tag_and_collapse_key_and_by_the_id_when_there_is_n
     assert topic_of(notification()) == topic_for(str(ID))
     assert topic_of(notification(tag="score")) == topic_for("score")
     assert topic_of(notification(tag="score", collapse_key="match")) == topic_for("match")
-
-
-def test_the_sizes_by_field_add_up_to_the_payload_the_largest_first() -> None:
-    fields = payload_fields(notification(body="é" * 50, data={"x": "y"}), BOTH_URLS)
-    fields["receipt"] = TOKEN.decode()
-
-    sizes = bytes_by_field(fields)
-
-    assert next(iter(sizes.items())) == ("body", len('"body":""') + 100 + 1)
-    assert sum(sizes.values()) + 1 == len(payload_of(notification(body="é" * 50, data={"x": "y"}), BOTH_URLS))

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from app.push.keys import VapidKey
-from app.push.message import PushMessage, Urgency
+from app.push.message import OCTET_STREAM, PushMessage, Urgency
 
 P256DH = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
 AUTH = "BTBZMqHH6r4Tts7J_aSIgg"
@@ -22,6 +22,7 @@ def a_message(
     ttl_seconds: int = 60,
     urgency: Urgency = Urgency.NORMAL,
     topic: str | None = None,
+    content_type: str = OCTET_STREAM,
     expires_at: float | None = None,
     ref: object = None,
 ) -> PushMessage:
@@ -34,6 +35,7 @@ def a_message(
         ttl_seconds=ttl_seconds,
         urgency=urgency,
         topic=topic,
+        content_type=content_type,
         expires_at=expires_at,
         ref=ref,
     )

@@ -2,7 +2,7 @@ import pytest
 
 from app.push.curl_request import Preparation
 from app.push.endpoint import EndpointPolicy
-from app.push.message import PushMessage
+from app.push.message import DECLARATIVE, PushMessage
 from app.push.request import DeadlinePassed
 from app.push.vapid import VapidSigner
 from tests.unit.push.builders import a_message
@@ -47,6 +47,8 @@ def test_messages_of_a_batch_have_the_same_headers_and_others_their_own(preparat
     assert headers_of(preparation, a_message(topic="sport"), now=NOW) != headers
     assert headers_of(preparation, a_message(topic="news", ttl_seconds=7), now=NOW) != headers
     assert headers_of(preparation, a_message(topic="news", payload=b""), now=NOW) != headers
+    declared = headers_of(preparation, a_message(topic="news", content_type=DECLARATIVE), now=NOW)
+    assert set(declared) - set(headers) == {"Content-Type: application/notification+json"}
 
 
 def test_batches_whose_messages_have_equal_headers_share_them(preparation: Preparation) -> None:
