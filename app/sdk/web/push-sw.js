@@ -376,34 +376,47 @@
   // The subscription
 
   /** @param {any} event a PushSubscriptionChangeEvent; browsers leave out one of its subscriptions, or both */
-  async function renew({ newSubscription, oldSubscription }) {
-    const { id, applicationServerKey } = await readState();
-    const manager = worker.registration.pushManager;
-    if (id && !newSubscription && !(await manager.getSubscription())) {
-      const key = oldSubscription?.options?.applicationServerKey ?? applicationServerKey;
-      await manager.subscribe({ userVisibleOnly: true, applicationServerKey: key });
-    }
-    await repair();
+  function renew({ newSubscription, oldSubscription }) {
+    return alone(async () => {
+      const { id, wanted, applicationServerKey } = await readState();
+      const { pushManager } = worker.registration;
+      if (id && wanted !== false && !newSubscription && !(await pushManager.getSubscription())) {
+        const key = oldSubscription?.options?.applicationServerKey ?? applicationServerKey;
+        await pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: key });
+      }
+      await replace();
+    });
   }
 
-  /**
-   * Tell the service of a subscription that has changed. When that fails, the state stays as it is, so that the
-   * next push, message or visit tries again.
-   */
-  async function repair() {
-    const { service, id, ...state } = await readState();
-    const subscription = service && id && (await worker.registration.pushManager.getSubscription());
-    if (!subscription || subscription.endpoint === state.endpoint) {
+  /** Tell the service of a subscription that has changed, where that failed before. */
+  function repair() {
+    return alone(replace);
+  }
+
+  /** When this fails, the state stays as it is, so that the next push, message or visit tries again. */
+  async function replace() {
+    const { service, id, wanted, ...state } = await readState();
+    const subscription = await worker.registration.pushManager.getSubscription();
+    const isRegistered = service && id && state.auth && wanted !== false;
+    if (!isRegistered || !subscription || subscription.endpoint === state.endpoint) {
       return;
     }
-    const { endpoint, keys } = subscription.toJSON();
+    const renewed = subscription.toJSON();
     const key = subscription.options?.applicationServerKey;
     const applicationServerKey = key ? base64url(key) : state.applicationServerKey;
-    const body = { endpoint, keys, old_auth: state.auth, application_server_key: applicationServerKey };
+    const body = { ...renewed, old_auth: state.auth, application_server_key: applicationServerKey };
     const { ok } = await post(service, `subscriptions/${id}/replace`, body, "application/json");
     if (ok) {
+      const { endpoint, keys } = renewed;
       await changeState(state.auth, { endpoint, auth: keys.auth, applicationServerKey });
     }
+  }
+
+  /** Run a task while no page changes the subscription. @param {() => Promise<void>} task */
+  async function alone(task) {
+    const { locks } = worker.navigator;
+    const signal = AbortSignal.timeout(REQUEST_TIMEOUT_MS); // of the waiting
+    await (locks ? locks.request(`${NAME} ${worker.registration.scope}`, { signal }, task) : task());
   }
 
   /** @param {string} service @param {string} path @param {object} body @param {string} type */
@@ -489,7 +502,7 @@
 
   /** @param {unknown} value @returns {Record<string, any>} empty unless it is an object */
   function asObject(value) {
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
+    return typeof value === "object" && value !== null ? value : {};
   }
 
   /** @param {unknown} value @returns {any[]} empty unless it is a list */

@@ -1,15 +1,18 @@
-// A service worker's global scope with push-sw.js in it, a screen, open pages and a push notification service.
+// A service worker with push-sw.js in it, as a browser runs it: a screen, open pages, the push manager, IndexedDB,
+// and a push notification service that answers what a test wants.
 
 import { readFileSync } from "node:fs";
-import { FakeIndexedDB } from "./indexed_db.js";
+import { FakeIndexedDB } from "./indexed-db.js";
 
-const SOURCE = readFileSync(new URL("../../../../app/sdk/web/push-sw.js", import.meta.url), "utf8");
+const SCRIPT = readFileSync(new URL("../../../../app/sdk/web/push-sw.js", import.meta.url), "utf8");
 const NAME = "push-notification-service";
 
 export const SITE = "https://www.example.com";
 export const SCOPE = `${SITE}/app/`;
+export const TOKEN = "t".repeat(80);
 export const STATE = {
   service: "https://push.example.com",
+  wanted: true,
   id: "4f2d",
   endpoint: "https://push.example.net/old",
   auth: "b2xk",
@@ -19,41 +22,63 @@ export const STATE = {
 };
 
 export class FakeWorker {
-  /** What is on the screen, newest last: a notification takes the place of one with the same tag. */
-  screen = [];
-  /** Each call of showNotification, refused ones, too. */
-  shown = [];
+  screen = []; // oldest first; a notification takes the place of the one with its tag
+  shown = []; // each call of showNotification, refused ones, too
+  refused = []; // options that showNotification does not take
+  pages = [];
   opened = [];
   badges = [];
   syncs = [];
-  pages = [];
   requests = [];
+  answer = 200; // of the service: a status, or a function of the URL that returns one or fails
   subscription = subscriptionOf("old");
-  /** What the service answers: a status, or a function of the request that returns one, rejects or hangs. */
-  answer = 200;
-  /** Options that showNotification refuses. */
-  refused = [];
+  turn = Promise.resolve(); // of those who want the lock
+  now = Date.parse("2026-11-23T07:00:00Z");
+  timers = [];
   #listeners = {};
 
-  constructor({ options, state = STATE, database = new FakeIndexedDB(), maxActions = 2, declares = {} } = {}) {
-    this.database = database;
+  /**
+   * @param {{options?: object, state?: object | null, database?: FakeIndexedDB, browser?: object}} [given]
+   *   state: what push-client.js stored; browser: members of the global scope that differ
+   */
+  static async start({ options, state = STATE, database = new FakeIndexedDB(), browser = {} } = {}) {
+    const worker = new FakeWorker();
+    worker.database = database;
     if (state) {
-      database?.seed(NAME, "state", SCOPE, state);
+      await worker.store(state);
     }
-    const fake = this;
-    const fetch = async (url, request) => {
-      this.requests.push({ url, ...request, json: JSON.parse(request.body) });
-      const status = typeof this.answer === "function" ? await this.answer(url) : this.answer;
-      return { status, ok: status >= 200 && status < 300 };
+    worker.self = { ...worker.#scope(), pushNotificationService: options, ...browser };
+    worker.import();
+    return worker;
+  }
+
+  import() {
+    const globals = {
+      self: this.self,
+      indexedDB: this.database,
+      location: new URL("/service-worker.js", SITE),
+      fetch: (url, request) => this.#fetch(url, request),
+      setTimeout: (done) => this.timers.push(done),
+      Date: { now: () => this.now, parse: Date.parse },
     };
-    this.self = {
+    new Function(...Object.keys(globals), SCRIPT)(...Object.values(globals));
+  }
+
+  #scope() {
+    return {
       addEventListener: (type, listener) => (this.#listeners[type] ??= []).push(listener),
-      pushNotificationService: options,
-      Notification: { maxActions },
-      navigator: { setAppBadge: async (count) => void this.badges.push(count) },
+      Notification: { maxActions: 2 },
+      navigator: {
+        setAppBadge: async (count) => void this.badges.push(count),
+        locks: { request: (_name, _options, task) => (this.turn = this.turn.catch(() => {}).then(task)) },
+      },
       clients: {
-        matchAll: async ({ type, includeUncontrolled }) => (type === "window" && includeUncontrolled ? this.pages : []),
-        openWindow: async (url) => void this.opened.push(url),
+        matchAll: async ({ type, includeUncontrolled }) =>
+          type === "window" && includeUncontrolled ? this.pages : [],
+        openWindow: async (url) => {
+          this.opened.push(url);
+          return null;
+        },
       },
       registration: {
         scope: SCOPE,
@@ -61,20 +86,18 @@ export class FakeWorker {
         getNotifications: async ({ tag } = {}) => this.screen.filter((shown) => !tag || shown.tag === tag),
         pushManager: {
           getSubscription: async () => this.subscription,
-          subscribe: async (options) => (this.subscription = subscriptionOf("new", options.applicationServerKey)),
+          subscribe: async ({ applicationServerKey }) =>
+            (this.subscription = subscriptionOf("new", applicationServerKey)),
         },
         sync: { register: async (tag) => void this.syncs.push(tag) },
       },
-      ...declares,
     };
-    this.import = () =>
-      new Function("self", "indexedDB", "fetch", "location", SOURCE)(
-        fake.self,
-        database ?? undefined,
-        fetch,
-        new URL("/service-worker.js", SITE),
-      );
-    this.import();
+  }
+
+  async #fetch(url, request) {
+    this.requests.push({ url, ...request, json: JSON.parse(request.body) });
+    const status = typeof this.answer === "function" ? await this.answer(url) : this.answer;
+    return { status, ok: status >= 200 && status < 300 };
   }
 
   #show(title, options) {
@@ -82,11 +105,12 @@ export class FakeWorker {
     if (this.refused.some((name) => name in options)) {
       throw new TypeError("This browser does not take that.");
     }
-    const notification = { title, ...options, close: () => (this.screen = this.screen.filter((n) => n !== notification)) };
+    const notification = { title, ...structuredClone(options) };
+    notification.close = () => (this.screen = this.screen.filter((other) => other !== notification));
     this.screen = [...this.screen.filter(({ tag }) => tag !== options.tag), notification];
   }
 
-  /** Fire an event; resolve, when all that it was told to wait for is done, to whether that was anything. */
+  /** Fire an event. Resolves once all that it was told to wait for is done, to whether that was anything. */
   async fire(type, event = {}) {
     const awaited = [];
     for (const listener of this.#listeners[type] ?? []) {
@@ -104,20 +128,22 @@ export class FakeWorker {
     return this.fire("push", { data: { json: () => JSON.parse(text), text: () => text } });
   }
 
-  click(notification = this.screen.at(-1), action = "") {
+  click(action = "", notification = this.screen.at(-1)) {
     return this.fire("notificationclick", { notification, action });
   }
 
-  close(notification = this.screen.at(-1)) {
+  /** The person waves a notification away. */
+  dismiss(notification = this.screen.at(-1)) {
     notification.close();
     return this.fire("notificationclose", { notification });
   }
 
-  flush() {
+  /** What push-client.js asks at each visit, and when the browser is online again. */
+  visit() {
     return this.fire("message", { data: { source: NAME, kind: "flush" } });
   }
 
-  openPage(url, { focus = async () => {} } = {}) {
+  openPage(url, focus = async () => {}) {
     const page = { url, messages: [], isFocused: false, postMessage: (message) => page.messages.push(message) };
     page.focus = async () => {
       await focus();
@@ -127,23 +153,62 @@ export class FakeWorker {
     return page;
   }
 
+  /** Keep a state as push-client.js does. */
+  store(state) {
+    return this.#write("state", (states) => states.put(state, SCOPE));
+  }
+
+  /** Keep receipts as the worker does that could not send them: token-1, token-2, ... */
+  keepReceipts(count, receipt = {}) {
+    const kept = { service: STATE.service, event: "displayed", at: this.now, ...receipt };
+    return this.#write("outbox", (outbox) => {
+      for (let number = 1; number <= count; number += 1) {
+        outbox.add({ ...kept, token: `token-${number}` });
+      }
+    });
+  }
+
+  #write(store, work) {
+    return new Promise((resolve) => {
+      const opening = this.database.open(NAME, 1);
+      opening.onerror = resolve;
+      opening.onupgradeneeded = () => {
+        opening.result.createObjectStore("state");
+        opening.result.createObjectStore("outbox", { keyPath: "number", autoIncrement: true });
+      };
+      opening.onsuccess = () => {
+        const transaction = opening.result.transaction(store, "readwrite");
+        work(transaction.objectStore(store));
+        transaction.oncomplete = resolve;
+      };
+    });
+  }
+
+  /** What was reported, in the order of the requests. */
   get receipts() {
     return this.requests.filter(({ url }) => url.endsWith("/receipts/")).flatMap(({ json }) => json.receipts);
   }
 
+  get events() {
+    return this.receipts.map(({ event }) => event);
+  }
+
   get outbox() {
-    return this.database.all(NAME, "outbox");
+    return Object.values(this.database.content("outbox"));
   }
 
   get state() {
-    return this.database.get(NAME, "state", SCOPE);
+    return this.database.content("state")[SCOPE];
   }
 }
 
-export function subscriptionOf(name, applicationServerKey = "a2V5") {
-  const endpoint = `https://push.example.net/${name}`;
-  const keys = { p256dh: `p256dh-${name}`, auth: Buffer.from(name).toString("base64url") };
-  const key = Buffer.from(applicationServerKey, "base64url");
-  const buffer = key.buffer.slice(key.byteOffset, key.byteOffset + key.byteLength);
-  return { endpoint, options: { applicationServerKey: buffer }, toJSON: () => ({ endpoint, expirationTime: null, keys }) };
+/** A subscription as PushManager gives it, known by its name. */
+export function subscriptionOf(name, applicationServerKey = STATE.applicationServerKey) {
+  const json = {
+    endpoint: `https://push.example.net/${name}`,
+    expirationTime: null,
+    keys: { p256dh: `p256dh-${name}`, auth: Buffer.from(name).toString("base64url") },
+  };
+  const key = Uint8Array.from(Buffer.from(applicationServerKey, "base64url")).buffer;
+  return { endpoint: json.endpoint, options: { applicationServerKey: key }, toJSON: () => json };
 }
