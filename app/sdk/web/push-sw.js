@@ -47,6 +47,7 @@
   const MAX_RECEIPT_AGE_MS = 30 * 24 * 3600 * 1000;
   const RECEIPTS_PER_REQUEST = 100;
   const REQUEST_TIMEOUT_MS = 10_000;
+  const SCREEN_PATIENCE_MS = 500;
   const DECLARATIVE_EVENT_MS = 2_000;
 
   const worker = /** @type {any} */ (self); // TypeScript's library knows few of the push events' members
@@ -56,6 +57,10 @@
   /** @type {Options} */
   const options = (worker[MARK] = Object.assign(worker[MARK] ?? {}, { version: VERSION, flush }));
   const clickedTags = new Set();
+  /** @type {Set<Promise<unknown>>} */
+  const showing = new Set();
+  /** @type {Set<Promise<unknown>>} */
+  const looking = new Set();
   let flushing = Promise.resolve(true);
 
   worker.addEventListener("push", (/** @type {any} */ event) => {
@@ -130,7 +135,7 @@
     // Browsers end a subscription whose pushes show nothing: an option they do not take must not be the reason.
     for (const attempt of [full, present({ body, tag, data })]) {
       try {
-        await worker.registration.showNotification(title, attempt);
+        await apart(showing, looking, () => worker.registration.showNotification(title, attempt));
         return true;
       } catch {
         continue;
@@ -142,9 +147,35 @@
   /** @param {{tag?: string}} [filter] @returns {Promise<any[]>} */
   async function onScreen(filter) {
     try {
-      return await worker.registration.getNotifications(filter);
+      return await apart(looking, showing, () => worker.registration.getNotifications(filter));
     } catch {
       return [];
+    }
+  }
+
+  /**
+   * Do a task while none of the others runs, but do not wait for long: a picture may be slow to come.
+   *
+   * Who asks Chromium what is on screen makes it forget what is just being shown: it stays on the desktop, and a click
+   * on it leads nowhere. (Seen on Linux, when messages come together, as they do after a night offline.)
+   *
+   * @template T
+   * @param {Set<Promise<unknown>>} alike the tasks that may run at the same time
+   * @param {Set<Promise<unknown>>} others
+   * @param {() => Promise<T>} task
+   */
+  async function apart(alike, others, task) {
+    const patientUntil = Date.now() + SCREEN_PATIENCE_MS;
+    while (others.size > 0 && Date.now() < patientUntil) {
+      const pause = new Promise((resolve) => setTimeout(resolve, SCREEN_PATIENCE_MS));
+      await Promise.race([...others, pause]).catch(() => {});
+    }
+    const running = task();
+    alike.add(running);
+    try {
+      return await running;
+    } finally {
+      alike.delete(running);
     }
   }
 

@@ -193,3 +193,48 @@ test("the script taken in twice shows and reports once", async () => {
   assert.equal(worker.shown.length, 1);
   assert.deepEqual(worker.events, ["displayed"]);
 });
+
+test("nobody asks what is on screen while something is being shown, which Chromium would forget", async () => {
+  const worker = await FakeWorker.start();
+  const { registration } = worker.self;
+  const { showNotification, getNotifications } = registration;
+  const turn = () => new Promise((resolve) => setImmediate(resolve));
+  let [running, clashes] = [0, 0];
+  registration.showNotification = async (...wanted) => {
+    running += 1;
+    await turn();
+    await showNotification(...wanted);
+    running -= 1;
+  };
+  registration.getNotifications = async (filter) => {
+    clashes += running;
+    await turn();
+    clashes += running;
+    return getNotifications(filter);
+  };
+
+  await Promise.all(Array.from({ length: 5 }, (_, number) => worker.push({ ...PUSH, tag: `tag-${number}` })));
+
+  assert.equal(worker.screen.length, 5);
+  assert.equal(clashes, 0);
+});
+
+test("a notification whose picture is slow to come holds up the others for half a second at most", async () => {
+  const worker = await FakeWorker.start();
+  const { registration } = worker.self;
+  const { showNotification } = registration;
+  registration.showNotification = () => new Promise(() => {});
+  worker.push(PUSH);
+  await new Promise((resolve) => setImmediate(resolve));
+  registration.showNotification = showNotification;
+
+  const second = worker.push({ ...PUSH, tag: "other" });
+  while (worker.timers.length === 0) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  worker.now += 500;
+  worker.timers.forEach((ring) => ring());
+  await second;
+
+  assert.deepEqual(worker.screen.map(({ tag }) => tag), ["other"]);
+});
