@@ -56,7 +56,8 @@
   }
   /** @type {Options} */
   const options = (worker[MARK] = Object.assign(worker[MARK] ?? {}, { version: VERSION, flush }));
-  const clickedTags = new Set();
+  /** By tag, the id of the push that a person can still dismiss, null once it was clicked. */
+  const dismissible = new Map();
   /** @type {Set<Promise<unknown>>} */
   const showing = new Set();
   /** @type {Set<Promise<unknown>>} */
@@ -74,8 +75,9 @@
   });
   worker.addEventListener("notificationclose", (/** @type {any} */ event) => {
     const push = pushOf(event.notification);
-    // Some browsers say of a clicked one that it was closed, too.
-    if (push && !clickedTags.delete(event.notification.tag)) {
+    // Some browsers also call it closed when it was clicked, or another took its place.
+    const isDismissed = push && (!dismissible.has(push.tag) || dismissible.get(push.tag) === push.id);
+    if (isDismissed) {
       event.waitUntil(allOf(tellPages("closed", push), countOnBadge(push), report(push, "closed")));
     }
   });
@@ -121,8 +123,8 @@
 
   /** Return whether it was shown. @param {Push} push */
   async function show(push) {
-    const { title, body, icon, image, badge, tag, actions } = push;
-    clickedTags.delete(tag);
+    const { id, title, body, icon, image, badge, tag, actions } = push;
+    dismissible.set(tag, id);
     const before = await onScreen({ tag });
     const data = { ...asObject(push.data), [MARK]: push };
     const full = present({
@@ -130,7 +132,7 @@
       actions: actions.slice(0, worker.Notification?.maxActions).map(({ url, ...action }) => action),
       timestamp: Date.parse(push.scheduled_at ?? push.created_at ?? "") || undefined,
       // A message that the service repeats, as it cannot know whether it arrived, must not alert twice.
-      renotify: !before.some((notification) => pushOf(notification)?.id === push.id),
+      renotify: !before.some((notification) => pushOf(notification)?.id === id),
     });
     // Browsers end a subscription whose pushes show nothing: an option they do not take must not be the reason.
     for (const attempt of [full, present({ body, tag, data })]) {
@@ -251,7 +253,7 @@
 
   /** @param {any} notification @param {Push} push @param {string} [action] empty for a click beside the buttons */
   async function click(notification, push, action) {
-    clickedTags.add(notification.tag);
+    dismissible.set(push.tag, null);
     notification.close();
     // The window first: a click gives the right to open one for a moment only.
     const window = follow(push, action);

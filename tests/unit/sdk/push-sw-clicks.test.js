@@ -180,6 +180,24 @@ test("a dismissed notification is reported as closed, a clicked one is not", asy
   assert.deepEqual(worker.events, ["displayed", "clicked", "displayed", "closed"]);
 });
 
+test("a notification whose place another takes was not dismissed", async () => {
+  const worker = await shown();
+  const [replaced] = worker.screen;
+
+  await worker.push({ ...PUSH, id: "n2" });
+  await worker.dismiss(replaced);
+
+  assert.deepEqual(worker.events, ["displayed", "displayed"]);
+});
+
+test("a notification shown before the worker was started anew can be dismissed", async () => {
+  const [before, worker] = [await shown(), await FakeWorker.start()];
+
+  await worker.dismiss(before.screen[0]);
+
+  assert.deepEqual(worker.events, ["closed"]);
+});
+
 test("a notification shown in the place of a clicked one can be dismissed", async () => {
   const worker = await shown();
 
