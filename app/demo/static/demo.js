@@ -8,9 +8,10 @@ import { showReceived, watch } from "./happened.js";
 import { getToken, send } from "./service.js";
 
 const SEND_LATER_MS = 10_000;
+const here = (/** @type {string} */ path) => new URL(path, location.href).href;
 const ACTIONS = [
-  { action: "read", title: "Read" },
-  { action: "later", title: "Later" },
+  { action: "read", title: "Read", url: here("/demo?read") },
+  { action: "later", title: "Later" }, // without a URL of its own: where the notification leads
 ];
 
 const push = new PushClient({
@@ -54,7 +55,7 @@ async function saveTopics() {
 }
 
 const WORDS = {
-  on: "On. This browser gets pushes, also when the page is closed.",
+  on: "On, also when this page is closed.",
   off: "Off. The browser will ask for your permission.",
   blocked: "Notifications are blocked. Allow them for this site in the browser’s settings.",
   unsupported: "This browser has no web push.",
@@ -123,8 +124,9 @@ async function sendToOneself() {
     return; // the words beside the button say so
   }
   try {
-    const { targeted } = await send(contentOf(new FormData(form)));
-    element("sent").textContent = targeted === null ? "Waits for its time." : "Accepted.";
+    const { targeted, warnings } = await send(contentOf(new FormData(form)));
+    const outcome = targeted === null ? "Waits for its time." : "Accepted.";
+    element("sent").textContent = [outcome, ...warnings.map(({ detail }) => detail)].join(" ");
   } catch (error) {
     element("sent").textContent = `Not sent. ${/** @type {Error} */ (error).message}`;
   }
@@ -134,7 +136,6 @@ async function sendToOneself() {
 /** @param {FormData} given */
 function contentOf(given) {
   const url = String(given.get("url") ?? "").trim();
-  const here = (/** @type {string} */ path) => new URL(path, location.href).href;
   return {
     title: given.get("title"),
     body: given.get("body"),

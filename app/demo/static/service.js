@@ -35,7 +35,7 @@ export async function getToken({ refresh = false } = {}) {
 /**
  * Send to this user's browsers.
  * @param {object} content as POST /notifications/send/ takes it, without targets
- * @returns {Promise<{targeted: number | null, warnings?: string[]}>}
+ * @returns {Promise<{targeted: number | null, warnings: {detail: string}[]}>}
  */
 export const send = (content) => callAsUser("POST", "/demo/send", content);
 
