@@ -54,8 +54,20 @@ export class PushError extends Error {
   );
 }
 
-/** What was put right: see the table in the service's README. */
-export type Repair = "vanished" | "key-changed" | "endpoint-changed" | "forgotten" | "gone";
+/** What was put right. */
+export type Repair =
+  /** The browser had lost its subscription. */
+  | "vanished"
+  /** It was made with another key than the service's of today (a VAPID rotation). */
+  | "key-changed"
+  /** The browser had renewed it by itself. */
+  | "endpoint-changed"
+  /** The service did not know it, or this browser did not remember it. */
+  | "forgotten"
+  /** It was somebody else's who used this browser before. */
+  | "handed-over"
+  /** The browser's push service had ended it. */
+  | "gone";
 
 export interface PushStatus {
   /** "blocked" by the person in the browser's settings; "off" may be turned on by `subscribe()`. */

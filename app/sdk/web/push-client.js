@@ -2,7 +2,7 @@
 // Turns notifications on and off in a page, and keeps what the browser is subscribed with and what the service has
 // stored of it the same. The service worker's half is push-sw.js; types for users are in push-client.d.ts.
 //
-//   const push = new PushClient({ service: "https://push.example.com", token: async () => "<JWT>", worker: "/sw.js" });
+//   const push = new PushClient({ service: "https://push.example.com", token: async () => "<JWT>" });
 //   button.onclick = () => push.subscribe({ topics: ["blog"] }); // the only call that asks for permission
 
 export const VERSION = "1.0.0";
@@ -11,32 +11,37 @@ const NAME = "push-notification-service"; // of the database, of the lock, and o
 const REQUEST_MS = 15_000;
 const WORKER_MS = 15_000;
 const PUSH_SERVICE_MS = 30_000;
+const PUBLIC_KEY = /^B[\w-]{86}$/; // an uncompressed point, 65 bytes, base64url without padding
 const FIRST_IOS_WITH_PUSH = [16, 4];
 
 /**
- * What page and worker remember of a service worker's scope. `wanted`: the person turned notifications on, and not off
- * since. An `id` that is not wanted is still to be deleted at the service. The keys are base64url without padding.
- * @typedef {{
- *   service: string, wanted: boolean, id: string | null, endpoint: string | null, auth: string | null,
- *   applicationServerKey: string | null, topics: string[], enabled: boolean, userId: string | null,
- *   allowedOrigins: string[],
- * }} State
- * @typedef {import("./push-client.js").PushOptions} PushOptions
+ * @typedef {import("./push-client.js").PushClient} PushClientApi
+ * @typedef {import("./push-client.js").PushError} PushErrorApi
  * @typedef {import("./push-client.js").PushStatus} PushStatus
- * @typedef {import("./push-client.js").PushErrorCode} PushErrorCode
- * @typedef {import("./push-client.js").Repair} Repair
- * @typedef {{id: string, auth: string, topics: string[], enabled: boolean, user_id: string | null,
- *   gone_at: string | null}} Stored what the service answers about a subscription
- * @typedef {{topics?: string[]}} Wish what the person just asked for
- * @typedef {{reason: NonNullable<PushStatus["reason"]>, explanation: string}} Obstacle
+ * @typedef {import("./push-client.js").PushOptions} PushOptions
+ * @typedef {ServiceWorkerRegistration} Registration
+ * @typedef {{topics?: string[]}} Wish what the person asked for just now
+ *
+ * What page and worker remember of a worker's scope. `wanted`: the person turned notifications on, and not off
+ * since; an `id` that is not wanted is still to be deleted at the service. Keys are base64url without padding.
+ * @typedef {{
+ *   service: string, allowedOrigins: string[], wanted: boolean, topics: string[], id: string | null,
+ *   endpoint: string | null, auth: string | null, applicationServerKey: string | null,
+ *   enabled: boolean, userId: string | null,
+ * }} State
+ *
+ * What the service answers about a subscription.
+ * @typedef {{
+ *   id: string, auth: string, topics: string[], enabled: boolean, user_id: string | null, gone_at: string | null,
+ * }} Stored
  */
 
-/** Whatever fails here. The message is for people; `problem` is what the service answered (RFC 9457). */
+/** @implements {PushErrorApi} */
 export class PushError extends Error {
   /**
-   * @param {PushErrorCode} code
+   * @param {PushErrorApi["code"]} code
    * @param {string} message
-   * @param {{status?: number, problem?: object, retryAfter?: number, cause?: unknown}} [more] retryAfter: seconds
+   * @param {Partial<Pick<PushErrorApi, "status" | "problem" | "retryAfter" | "cause">>} [more]
    */
   constructor(code, message, { status, problem, retryAfter, cause } = {}) {
     super(message, { cause });
@@ -48,17 +53,18 @@ export class PushError extends Error {
   }
 }
 
+/** @implements {PushClientApi} */
 export class PushClient extends EventTarget {
   #options;
   #service;
-  /** @type {Promise<ServiceWorkerRegistration> | undefined} */
+  /** @type {Promise<Registration> | undefined} */
   #registering;
   /** @type {Promise<void> | undefined} */
   #visiting;
   /** @type {PushError | undefined} */
   #trouble;
   #patientUntil = 0; // milliseconds since 1970: the service asked not to be called before
-  /** @type {Repair | undefined} */
+  /** @type {PushStatus["repaired"]} */
   #repaired;
   /** @type {State | undefined} */
   #remembered; // for browsers that keep nothing
@@ -137,7 +143,7 @@ export class PushClient extends EventTarget {
     return this.#done();
   }
 
-  /** Reconcile, once a page load for all who call; again only when it failed, and not before the service wants it. */
+  /** Reconcile, once a page load for all who call; again only if it failed, and not before the service wants it. */
   async #visit() {
     if (findObstacle() || Date.now() < this.#patientUntil) {
       return;
@@ -208,7 +214,7 @@ export class PushClient extends EventTarget {
     return status;
   }
 
-  /** @param {ServiceWorkerRegistration} registration */
+  /** @param {Registration} registration */
   async #reconcile(registration) {
     registration.active?.postMessage({ source: NAME, kind: "flush" });
     const saved = await this.#load(registration);
@@ -224,9 +230,9 @@ export class PushClient extends EventTarget {
   }
 
   /**
-   * End the subscription: in the browser first, which is what counts, then at the service. What is wanted is written
-   * down before, so that a page closed in between goes on at the next visit.
-   * @param {ServiceWorkerRegistration} registration
+   * End the subscription: in the browser first, which is what counts, then at the service. That it is not wanted is
+   * written down before, so that the next visit goes on where a page was closed in between.
+   * @param {Registration} registration
    * @param {Partial<State>} [changes]
    */
   async #leave(registration, changes = {}) {
@@ -248,62 +254,42 @@ export class PushClient extends EventTarget {
   /**
    * See that the browser is subscribed under the service's key, and that the service has stored exactly that.
    *
-   * Whatever moment the page is closed in, the next visit finds what is left to do: the secret of before stays in the
-   * state until the service has the new one, and replacing is safe to repeat.
-   * @param {ServiceWorkerRegistration} registration
+   * Whatever moment the page is closed in, the next visit finds what is left to do: the secret of before stays in
+   * the state until the service has the new one, and replacing is safe to repeat.
+   * @param {Registration} registration
    * @param {State} saved
    * @param {Wish} [wish]
    */
   async #agree(registration, saved, wish) {
     for (const isLast of [false, true]) {
-      const { public_key: key } = await this.#call("GET", "/vapid/public-key", { isPublic: true });
+      const key = await this.#publicKey();
       let browser = await registration.pushManager.getSubscription();
-      if (browser && keyOf(browser) !== key) {
-        saved = await this.#introduce(registration, saved, browser);
+      let madeWith = browser && (keyOf(browser) ?? saved.applicationServerKey);
+      if (browser && saved.id && madeWith !== key) {
+        this.#note("key-changed", saved);
         await browser.unsubscribe();
         browser = null;
-        this.#note("key-changed", saved);
       }
       if (!browser) {
         this.#note("vanished", saved);
         browser = await subscribeBrowser(registration, key);
+        madeWith = key;
       }
       try {
-        const stored = await this.#tell(saved, browser, key, wish);
-        if (!stored.gone_at || isLast) {
-          await this.#save(registration, saved, stateOf(stored, browser, key));
+        const stored = await this.#tell(saved, browser, madeWith ?? key, wish);
+        saved = await this.#save(registration, saved, stateOf(stored, browser, madeWith ?? key));
+        if (isLast || (!stored.gone_at && madeWith === key)) {
           return;
         }
-        this.#note("gone", saved); // the push service said so: only a new subscription helps
+        // Its push service ended it. Or nothing was remembered of it but the service: now it can be replaced.
+        this.#note(stored.gone_at ? "gone" : "key-changed", saved);
       } catch (error) {
-        // Stored for somebody else with other keys, or the key changed just now: again, with a new subscription.
+        // Stored for somebody else with other keys, or made with a key that is retired: another one helps.
         if (isLast || !(isStatus(error, 409) || isUnknownKey(error))) {
           throw error;
         }
       }
       await browser.unsubscribe();
-    }
-  }
-
-  /**
-   * Learn id and topics of a subscription that nothing is remembered of, while the service may still know it.
-   * @param {ServiceWorkerRegistration} registration
-   * @param {State} saved
-   * @param {PushSubscription} browser
-   */
-  async #introduce(registration, saved, browser) {
-    const key = keyOf(browser);
-    if (saved.id || !key) {
-      return saved;
-    }
-    try {
-      const stored = await this.#tell(saved, browser, key);
-      return await this.#save(registration, saved, stateOf(stored, browser, key));
-    } catch (error) {
-      if (isStatus(error, 409) || isUnknownKey(error)) {
-        return saved;
-      }
-      throw error;
     }
   }
 
@@ -317,7 +303,8 @@ export class PushClient extends EventTarget {
    */
   async #tell(saved, browser, key, wish) {
     const auth = authOf(browser);
-    const offer = { ...browser.toJSON(), application_server_key: key, ...(wish?.topics && { topics: wish.topics }) };
+    const topics = wish?.topics && { topics: wish.topics };
+    const offer = { ...browser.toJSON(), application_server_key: key, ...topics };
     try {
       if (saved.id && saved.auth && (saved.endpoint !== browser.endpoint || saved.auth !== auth)) {
         this.#note("endpoint-changed", saved);
@@ -336,19 +323,27 @@ export class PushClient extends EventTarget {
       }
     }
     const stored = await this.#call("POST", "/subscriptions/", { body: offer });
-    if (!wish) {
-      this.#note("forgotten", saved);
-    }
     // Another person at this computer starts without topics; who was nobody by name and logged in keeps them.
     const isSamePerson = saved.userId === null || saved.userId === stored.user_id;
-    const isUnaware = stored.id !== saved.id && !wish?.topics && saved.topics.length > 0;
-    if (isUnaware && isSamePerson) {
+    if (!wish) {
+      this.#note(isSamePerson ? "forgotten" : "handed-over", saved);
+    }
+    if (isSamePerson && stored.id !== saved.id && saved.topics.length > 0 && !wish?.topics) {
       return this.#call("PUT", pathOf(stored.id), { auth, body: { topics: saved.topics } });
     }
     return stored;
   }
 
-  /** @param {Repair} repair @param {State} saved */
+  /** @returns {Promise<string>} what to subscribe with; nobody may lose a subscription for anything else */
+  async #publicKey() {
+    const key = (await this.#call("GET", "/vapid/public-key", { isPublic: true }))?.public_key;
+    if (!PUBLIC_KEY.test(key)) {
+      throw new PushError("service", "What answered at the push service's address is not the push service.");
+    }
+    return key;
+  }
+
+  /** @param {NonNullable<PushStatus["repaired"]>} repair @param {State} saved */
   #note(repair, saved) {
     if (saved.id || repair === "forgotten") {
       this.#repaired ??= repair;
@@ -411,7 +406,7 @@ export class PushClient extends EventTarget {
   /**
    * Run a task while no other tab of the site runs one.
    * @template T
-   * @param {(registration: ServiceWorkerRegistration) => Promise<T>} task
+   * @param {(registration: Registration) => Promise<T>} task
    */
   async #alone(task) {
     this.#registering ??= register(this.#options);
@@ -421,7 +416,7 @@ export class PushClient extends EventTarget {
     return navigator.locks ? navigator.locks.request(`${NAME} ${registration.scope}`, turn) : turn();
   }
 
-  /** @param {ServiceWorkerRegistration} registration @returns {Promise<State | undefined>} */
+  /** @param {Registration} registration @returns {Promise<State | undefined>} */
   async #load({ scope }) {
     try {
       return await inStore("readonly", (store) => store.get(scope));
@@ -431,7 +426,7 @@ export class PushClient extends EventTarget {
   }
 
   /**
-   * @param {ServiceWorkerRegistration} registration
+   * @param {Registration} registration
    * @param {State | undefined} saved
    * @param {Partial<State>} changes
    */
@@ -449,7 +444,7 @@ export class PushClient extends EventTarget {
 
   /** @param {any} message from a service worker, perhaps the site's own */
   #hear(message) {
-    if (message?.source === NAME && typeof message.kind === "string") {
+    if (message?.source === NAME && ["received", "clicked", "closed"].includes(message.kind)) {
       const { kind, notification, action } = message;
       this.dispatchEvent(new CustomEvent(kind, { detail: { notification, action } }));
     }
@@ -467,7 +462,10 @@ export class PushClient extends EventTarget {
 const BLOCKED =
   "Notifications are blocked here. Allow them for this site in the browser's settings; private windows have none.";
 
-const NOT_STORED = { id: null, endpoint: null, auth: null, applicationServerKey: null, enabled: true, userId: null };
+const NOT_STORED = {
+  ...{ id: null, endpoint: null, auth: null, applicationServerKey: null },
+  ...{ enabled: true, userId: null },
+};
 
 /** @type {State} */
 const NOTHING = { service: "", wanted: false, topics: [], allowedOrigins: [], ...NOT_STORED };
@@ -487,16 +485,16 @@ function isUnknownKey(error) {
 /** @param {PushSubscription} browser */
 const authOf = (browser) => browser.toJSON().keys?.auth ?? "";
 
-/** @param {PushSubscription} browser @returns {string | null} the key it was made with, base64url without padding */
+/** @param {PushSubscription} browser @returns {string | null} its key, base64url without padding */
 function keyOf(browser) {
   const key = browser.options.applicationServerKey;
   const binary = key && String.fromCharCode(...new Uint8Array(key));
   return binary && btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
-/** @param {Stored} stored @param {PushSubscription} browser @param {string} key @returns {Partial<State>} */
-function stateOf({ id, topics, enabled, user_id: userId }, browser, key) {
-  return { id, topics, enabled, userId, endpoint: browser.endpoint, auth: authOf(browser), applicationServerKey: key };
+/** @param {Stored} stored @param {PushSubscription} browser @param {string} applicationServerKey */
+function stateOf({ id, topics, enabled, user_id: userId }, browser, applicationServerKey) {
+  return { id, topics, enabled, userId, endpoint: browser.endpoint, auth: authOf(browser), applicationServerKey };
 }
 
 /** @param {string} text @returns {any} null for what is no JSON */
@@ -529,7 +527,10 @@ function seeThatItCan() {
   }
 }
 
-/** @returns {Obstacle | undefined} why this browser can have no push at all, with what a person can do about it */
+/**
+ * Say why this browser can have no push at all, and what a person can do about it.
+ * @returns {{reason: NonNullable<PushStatus["reason"]>, explanation: string} | undefined}
+ */
 function findObstacle() {
   if (!globalThis.isSecureContext) {
     return { reason: "insecure", explanation: "Notifications need https, or http on localhost." };
@@ -544,16 +545,16 @@ function findObstacle() {
     return { reason: "no-push", explanation: "This browser, or this kind of window, has no push notifications." };
   }
   const version = /(?: OS |Version\/)(\d+)[._](\d+)/.exec(userAgent.replace("Mac OS X", ""));
-  const isInstalled =
-    /** @type {{standalone?: boolean}} */ (navigator).standalone || matchMedia("(display-mode: standalone)").matches;
+  const { standalone } = /** @type {{standalone?: boolean}} */ (navigator); // Apple's own
+  const isInstalled = standalone || matchMedia("(display-mode: standalone)").matches;
   if (isInstalled || (version && isBefore(version.slice(1).map(Number), FIRST_IOS_WITH_PUSH))) {
-    return { reason: "ios-too-old", explanation: "Notifications need iOS or iPadOS 16.4 or later. Update it first." };
+    return { reason: "ios-too-old", explanation: "Notifications need iOS or iPadOS 16.4 or later." };
   }
   return {
     reason: "ios-not-installed",
     explanation:
-      "On iPhone and iPad, notifications are for apps on the Home Screen. Tap Share, then “Add to Home Screen”, and" +
-      " open the site from there.",
+      "On iPhone and iPad, notifications are for apps on the Home Screen. Tap Share, then “Add to Home Screen”," +
+      " and open the site from there.",
   };
 }
 
@@ -562,7 +563,7 @@ function isBefore([major, minor], [otherMajor, otherMinor]) {
   return major < otherMajor || (major === otherMajor && minor < otherMinor);
 }
 
-/** @param {PushOptions} options @returns {Promise<ServiceWorkerRegistration>} with an active worker */
+/** @param {PushOptions} options @returns {Promise<Registration>} with an active worker */
 async function register({ worker, scope }) {
   const { serviceWorker } = navigator;
   const words = worker
@@ -576,7 +577,7 @@ async function register({ worker, scope }) {
   }
 }
 
-/** @param {ServiceWorkerRegistration} registration @returns {Promise<ServiceWorkerRegistration>} */
+/** @param {Registration} registration @returns {Promise<Registration>} */
 function activated(registration) {
   const worker = registration.installing ?? registration.waiting;
   return new Promise((resolve, reject) => {
@@ -593,7 +594,7 @@ function activated(registration) {
   });
 }
 
-/** @param {ServiceWorkerRegistration} registration @param {string} key @returns {Promise<PushSubscription>} */
+/** @param {Registration} registration @param {string} key @returns {Promise<PushSubscription>} */
 async function subscribeBrowser({ pushManager }, key) {
   const late = new PushError("push-service", "The browser's push service does not answer. Try again later.");
   const options = { userVisibleOnly: true, applicationServerKey: key };
@@ -622,8 +623,8 @@ function explained(cause) {
   }
   if (name === "AbortError") {
     const words =
-      "The browser could not reach its push service. It is offline, or push is switched off in its settings (Brave:" +
-      " “Use Google services for push messaging”).";
+      "The browser could not reach its push service. It is offline, or push is switched off in its settings" +
+      " (Brave: “Use Google services for push messaging”).";
     return new PushError("push-service", words, { cause });
   }
   return new PushError("push-service", `The browser could not subscribe: ${cause}`, { cause });

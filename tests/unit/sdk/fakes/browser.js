@@ -1,5 +1,5 @@
-// A browser with push, as push-client.js meets it: permission, a service worker, PushManager, locks, IndexedDB. What it
-// keeps outlives the pages that are opened in it.
+// A browser with push, as push-client.js meets it: permission, a service worker, PushManager, locks, IndexedDB.
+// What it keeps outlives the pages that are opened in it.
 
 import { FakeIndexedDB } from "./indexed-db.js";
 
@@ -15,6 +15,7 @@ export class FakeBrowser {
   subscribeErrors = []; // thrown by the next calls of PushManager.subscribe
   indexedDB = new FakeIndexedDB();
   posted = []; // messages to the worker
+  timers = new Set(); // what waits for its time, which comes when a test says so
   onStep = async () => {}; // awaited before and after each step that changes something
 
   constructor() {
@@ -33,6 +34,17 @@ export class FakeBrowser {
   /** What the SDK remembers. */
   get state() {
     return this.indexedDB.content("state")[SCOPE];
+  }
+
+  /** Let the time pass that anything waits for. */
+  letTimePass() {
+    for (const run of this.timers) {
+      run();
+    }
+  }
+
+  goOnline() {
+    this.window.dispatchEvent(new Event("online"));
   }
 
   /** The browser renews its subscription by itself, with the key of before. */
@@ -58,7 +70,14 @@ export class FakeBrowser {
         return browser.registration;
       },
     });
+    this.window = new EventTarget();
     const globals = {
+      setTimeout: (run) => {
+        this.timers.add(run);
+        return run;
+      },
+      clearTimeout: (run) => this.timers.delete(run),
+      addEventListener: this.window.addEventListener.bind(this.window),
       isSecureContext: true,
       location: new URL(SITE),
       indexedDB: this.indexedDB,
@@ -90,7 +109,7 @@ export class FakeBrowser {
     if (error) {
       throw error;
     }
-    const key = Uint8Array.from(atob(plain(applicationServerKey)), (character) => character.charCodeAt(0)).buffer;
+    const key = new Uint8Array(Buffer.from(applicationServerKey, "base64url")).buffer;
     if (this.subscription && base64url(this.subscription.options.applicationServerKey) !== applicationServerKey) {
       throw new DOMException("There is one with another key.", "InvalidStateError");
     }
@@ -102,10 +121,11 @@ export class FakeBrowser {
   #make(applicationServerKey) {
     const number = ++this.subscribed;
     const endpoint = `https://push.mozilla.example/${number}`;
+    const keys = { p256dh: `p256dh-${number}`, auth: `auth-${number}` };
     const subscription = {
       endpoint,
       options: { applicationServerKey },
-      toJSON: () => ({ endpoint, expirationTime: null, keys: { p256dh: `p256dh-${number}`, auth: `auth-${number}` } }),
+      toJSON: () => ({ endpoint, expirationTime: null, keys }),
       unsubscribe: async () => {
         await this.onStep();
         if (this.subscription === subscription) {
@@ -119,7 +139,4 @@ export class FakeBrowser {
   }
 }
 
-const plain = (text) => text.replaceAll("-", "+").replaceAll("_", "/");
-
-const base64url = (buffer) =>
-  btoa(String.fromCharCode(...new Uint8Array(buffer))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+const base64url = (buffer) => Buffer.from(buffer).toString("base64url");

@@ -1,4 +1,4 @@
-// What the SDK uses of IndexedDB, in memory: stores with keys of their own or an increasing number, and transactions
+// What the SDK uses of IndexedDB, in memory: stores with keys of their own or an increasing number, transactions
 // that complete once their requests are answered. Values are copied, as a browser does.
 
 export class FakeIndexedDB {
@@ -23,6 +23,10 @@ export class FakeIndexedDB {
       request.onsuccess?.({ target: request });
     });
     return request;
+  }
+
+  clear() {
+    this.#databases.clear();
   }
 
   /** All that a store of the SDK's database holds, by key. */

@@ -1,11 +1,12 @@
 // The push service's subscriptions as push-client.js sees them through fetch: who owns one, what replaces one.
 
 export const BASE = "https://push.example.com";
+export const [KEY, NEXT_KEY] = ["one", "two"].map((name) => `BKey-${name}`.padEnd(86, "-") + "A");
 
-const problem = (status, code, detail = code) => [status, { type: `/problems/${code}`, title: code, status, detail }];
+const problem = (status, code) => [status, { type: `/problems/${code}`, title: code, status, detail: code }];
 
 export class FakeService {
-  key = "BKey-one";
+  key = KEY;
   retired = new Set();
   rows = new Map();
   requests = []; // "METHOD /path", as they came
@@ -25,7 +26,8 @@ export class FakeService {
     }
     this.requests.push(`${method} ${path}`);
     this.headers.push(headers);
-    const [status, answer, more] = this.refusals.shift() ?? this.#serve(method, path, headers, body && JSON.parse(body));
+    const refusal = this.refusals.shift();
+    const [status, answer, more] = refusal ?? this.#serve(method, path, headers, body && JSON.parse(body));
     await this.onRequest();
     const text = typeof answer === "string" ? answer : JSON.stringify(answer);
     return new Response(status === 204 ? null : text, { status, headers: more });
@@ -95,7 +97,8 @@ export class FakeService {
 
   #replace(row, user, body) {
     const isStored = row.endpoint === body.endpoint && row.auth === body.keys.auth;
-    if ((user !== null && row.user_id !== null && row.user_id !== user) || (row.auth !== body.old_auth && !isStored)) {
+    const isAnothers = user !== null && row.user_id !== null && row.user_id !== user;
+    if (isAnothers || (row.auth !== body.old_auth && !isStored)) {
       return problem(404, "subscription-not-found");
     }
     return [200, this.#renew(row, { enabled: row.enabled || row.gone_at !== null, ...body })];

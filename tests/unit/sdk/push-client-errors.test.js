@@ -1,0 +1,150 @@
+// What push-client.js makes of tokens that are refused, of a service, a browser or a worker that fails.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { PushClient, PushError } from "../../../app/sdk/web/push-client.js";
+import { BASE, KEY } from "./fakes/service.js";
+import { World } from "./fakes/world.js";
+
+test("a token that was refused is asked for once more, as a fresh one", async () => {
+  const world = new World();
+  const asked = [];
+  const token = ({ refresh }) => {
+    asked.push(refresh);
+    return refresh ? "alice" : "expired";
+  };
+  world.visit();
+  const push = new PushClient({ service: BASE, token });
+
+  const { state } = await push.subscribe();
+
+  assert.deepEqual([state, asked], ["on", [false, true]]);
+});
+
+for (const [what, token, requests] of [
+  ["refused twice", () => "expired", 2],
+  ["not there", () => null, 0],
+  ["no text", () => ({ access: "alice" }), 0],
+  ["not to be had", () => Promise.reject(new Error("The site is down.")), 0],
+]) {
+  test(`a token that is ${what} is told, and asked for no more`, async () => {
+    const world = new World();
+    world.visit();
+    const push = new PushClient({ service: BASE, token });
+
+    await assert.rejects(push.subscribe(), { code: "token" });
+
+    assert.equal(world.service.count("POST"), requests);
+  });
+}
+
+test("a refusal carries status, problem and how long to wait, and nothing is tried again", async () => {
+  const world = new World();
+  const push = world.visit();
+  const problem = { type: "/problems/rate-limited", detail: "The limit is 100/hour. Try again in 60 s." };
+  world.service.refusals = [
+    [200, { public_key: KEY }],
+    [429, problem, { "Retry-After": "60" }],
+  ];
+
+  const error = await push.subscribe().catch((thrown) => thrown);
+
+  assert.ok(error instanceof PushError);
+  const { code, status, retryAfter, message } = error;
+  assert.deepEqual([code, status, retryAfter, message], ["service", 429, 60, problem.detail]);
+  assert.deepEqual([error.problem, world.service.count("POST")], [problem, 1]);
+});
+
+test("what was asked for while the service could not be reached is done at the next visit", async () => {
+  const world = new World();
+  world.service.isAway = true;
+
+  await assert.rejects(world.visit().subscribe({ topics: ["blog"] }), { code: "offline" });
+  world.service.isAway = false;
+  const { state, topics } = await world.visit().status();
+
+  assert.deepEqual([state, topics, world.differences], ["on", ["blog"], []]);
+});
+
+for (const [name, code, words] of [
+  ["AbortError", "push-service", /Brave/],
+  ["NotAllowedError", "permission-denied", /blocked/],
+  ["SyntaxError", "push-service", /could not subscribe/],
+]) {
+  test(`${name} of the browser's push service is explained`, async () => {
+    const world = new World();
+    world.browser.subscribeErrors = [new DOMException("Registration failed", name)];
+
+    await assert.rejects(world.visit().subscribe(), { code, message: words });
+  });
+}
+
+test("a subscription with another key that turns up late makes way", async () => {
+  const world = new World();
+  world.browser.subscribeErrors = [new DOMException("There is one with another key.", "InvalidStateError")];
+
+  const { state } = await world.visit().subscribe();
+
+  assert.deepEqual([state, world.differences], ["on", []]);
+});
+
+test("a push service that never answers is told, not waited for", async () => {
+  const world = new World();
+  const push = world.visit();
+  world.browser.registration.pushManager.subscribe = () => {
+    queueMicrotask(() => queueMicrotask(() => world.browser.letTimePass()));
+    return new Promise(() => {});
+  };
+
+  await assert.rejects(push.subscribe(), { code: "push-service", message: /does not answer/ });
+});
+
+test("the site's worker is registered when the page says which", async () => {
+  const world = new World();
+
+  await world.visit({ worker: "/sw.js", scope: "/" }).status();
+
+  assert.deepEqual(world.browser.registered, ["/sw.js", { scope: "/" }]);
+});
+
+test("the worker that is being installed is waited for", async () => {
+  const world = new World();
+  const { registration } = world.browser;
+  const { active } = registration;
+  const installing = Object.assign(new EventTarget(), { state: "installing" });
+  Object.assign(registration, { active: null, installing });
+  const subscribed = world.visit({ worker: "/sw.js" }).subscribe();
+  await Promise.resolve();
+
+  Object.assign(registration, { active, installing: null });
+  installing.state = "activated";
+  installing.dispatchEvent(new Event("statechange"));
+
+  assert.equal((await subscribed).state, "on");
+});
+
+test("a worker that does not install is told, and tried again with the next call", async () => {
+  const world = new World();
+  const push = world.visit({ worker: "/sw.js" });
+  const register = world.browser.container.register;
+  world.browser.container.register = () => Promise.reject(new TypeError("Failed to update a ServiceWorker"));
+
+  await assert.rejects(push.subscribe(), { code: "worker", message: /Failed to update/ });
+  world.browser.container.register = register;
+
+  assert.equal((await push.subscribe()).state, "on");
+});
+
+test("a page without a worker is told so", async () => {
+  const world = new World();
+  const push = world.visit();
+  Object.defineProperty(world.browser.container, "ready", { value: new Promise(() => {}) });
+
+  const status = push.status();
+  await new Promise(setImmediate);
+  world.browser.letTimePass();
+
+  const { state, reason, explanation } = await status;
+  assert.deepEqual([state, reason], ["off", "worker"]);
+  assert.match(explanation, /no service worker/);
+});
