@@ -5,8 +5,8 @@ Source: Push API, "Declarative push message"; WebKit since Safari 18.4 (Notifica
 
 import re
 from collections.abc import Mapping
+from ipaddress import IPv4Address
 from typing import Any
-from urllib.parse import urlsplit
 
 from app.delivery.payload import PublicUrls, payload_fields
 from app.models import Notification
@@ -14,8 +14,9 @@ from app.models import Notification
 WEB_PUSH = 8030  # marks the form, after the RFC
 _SHOWN = ("body", "tag", "icon", "image", "badge")
 _OURS = ("id", "type", "created_at", "scheduled_at", "url", "data")
-# Of what WHATWG's URL standard forbids in a host, what is still there when Python has split a URL.
-_NOT_IN_A_HOST = re.compile(r"[\s\x00-\x1f<>\\^|%\x7f]")
+_ABSOLUTE = re.compile(r"https?://(?P<host>[\w.-]+)(?::(?P<port>[0-9]{1,5}))?(?:[/?#]\S*)?", re.IGNORECASE)
+_LAST_LABEL = re.compile(r"(?:.*\.)?[^\W\d_][\w-]*")  # beginning with a digit, it makes the host an IPv4 address
+_MAX_PORT = 65535
 
 
 def declarative_members(notification: Notification, urls: PublicUrls) -> dict[str, Any] | None:
@@ -52,14 +53,21 @@ def declarative_members(notification: Notification, urls: PublicUrls) -> dict[st
 
 
 def is_absolute(url: str | None) -> bool:
-    """Tell whether this is a web address that a browser can open from anywhere."""
+    """Tell whether this is a web address that every browser can open from anywhere.
+
+    When in doubt it is none, as with passwords and IPv6. Source: WHATWG URL, "host parsing".
+    """
+    found = _ABSOLUTE.fullmatch(url or "")
+    return found is not None and int(found["port"] or 0) <= _MAX_PORT and _is_host(found["host"])
+
+
+def _is_host(host: str) -> bool:
     try:
-        parts = urlsplit(url or "")
-        host = parts.hostname
-        parts.port  # noqa: B018 - raises ValueError when it is none
+        if _LAST_LABEL.fullmatch(host):
+            return bool(host.encode("idna"))
+        return bool(IPv4Address(host))
     except ValueError:
         return False
-    return parts.scheme in {"http", "https"} and bool(host) and not _NOT_IN_A_HOST.search(host or "")
 
 
 def _action(action: Mapping[str, Any], navigate: str | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from app.delivery.payload import topic_of
 from app.delivery.recipients import Recipient
 from app.delivery.token import ReceiptTokens
 from app.keyring.service import Keyring
-from app.push.endpoint import PushServiceKind, is_loopback_host, service_of
+from app.push.endpoint import PushServiceKind, is_loopback_host, service_at
 from app.push.keys import VapidKey
 from app.push.message import PushMessage, Urgency
 
@@ -70,7 +70,7 @@ def _forms_of(work: Work, recipients: Sequence[Recipient], payloads: Payloads) -
     """Return the form of each recipient's message. A batch has one host, and but for loopback one push service."""
     host = work.lane.endpoint_host
     if not is_loopback_host(urlsplit(f"//{host}").hostname or ""):
-        return repeat(payloads.form_of(work.notification, service_of(f"https://{host}/")), len(recipients))
+        return repeat(payloads.form_of(work.notification, service_at(host)), len(recipients))
     # There a simulator plays them all, and says by the path which.
     apple = payloads.form_of(work.notification, PushServiceKind.APPLE)
     other = payloads.form_of(work.notification, PushServiceKind.OTHER)

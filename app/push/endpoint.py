@@ -154,13 +154,10 @@ def audience_of(endpoint: str) -> str:
     return _origin(url.scheme, host, port)
 
 
-def service_of(endpoint: str) -> PushServiceKind:
-    """Return whose rules the push service of an endpoint follows; OTHER also for what is none.
-
-    On loopback it is whom the simulator plays there.
-    """
+def service_at(endpoint_host: str) -> PushServiceKind:
+    """Return whose rules the push service at an endpoint's host follows: OTHER when it is none that we know."""
     try:
-        return EndpointPolicy(allow_loopback=True).check(endpoint).service
+        return EndpointPolicy().check(f"https://{endpoint_host}/").service
     except EndpointNotAllowed:
         return PushServiceKind.OTHER
 

@@ -13,7 +13,8 @@ _WEB_PUSH = 8030
 _DECLARATIVE = "application/notification+json"
 _MAX_BADGE = 2**64 - 1
 _ADDRESS = re.compile(
-    r"https?://(?:[^\s/?#@\\]*@)?(?:[^\s/?#@\\\[\]<>^|%:]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?(?:[/?#]\S*)?"
+    r"https?://(?:[^\s/?#@\\]*@)?(?:[^\s/?#@\\\[\]<>^|%:]+|\[[0-9a-f:.]+\])(?::[0-9]{0,5})?(?:[/?#]\S*)?",
+    re.IGNORECASE,
 )
 
 

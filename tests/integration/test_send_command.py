@@ -62,7 +62,20 @@ def start(*arguments, **options):
 
 def test_a_send_is_stored_as_the_api_stores_it_and_a_worker_delivers_it(sessions, pipeline, subscribe):
     wanted, other = subscribe(2, topics=["news"]), subscribe(topics=["sport"])
-    options = ("--url", "/sale", "--tag", "sale", "--urgency", "high", "--ttl", 60, "--data", '{"price": 1}')
+    options = (
+        "--url",
+        "/sale",
+        "--tag",
+        "sale",
+        "--urgency",
+        "high",
+        "--ttl",
+        60,
+        "--data",
+        '{"price": 1}',
+        "--app-badge",
+        2,
+    )
 
     result = run("send", *CONTENT, *options, "--topic", "news", "--topic", "weather", "--user", "7")
     finish_with_a_worker(pipeline)
@@ -72,7 +85,7 @@ def test_a_send_is_stored_as_the_api_stores_it_and_a_worker_delivers_it(sessions
     assert f"Accepted: {notification.id}\n" in result.output
     assert f"GET /notifications/{notification.id}/\n" in result.output
     assert (notification.target_topics, notification.is_broadcast) == (["news", "weather"], False)
-    assert (notification.urgency, notification.ttl_seconds) == ("high", 60)
+    assert (notification.urgency, notification.ttl_seconds, notification.app_badge) == ("high", 60, 2)
     assert received([*wanted, *other]) == [1, 1, 0]
     assert wanted[0].browser.received[0].json().items() >= {"title": "Sale", "data": {"price": 1}}.items()
 
@@ -87,6 +100,17 @@ def test_one_can_be_sent_to_subscriptions_and_for_later(sessions, subscribe):
     assert "366 days" in result.output
     assert later.exit_code == 0
     assert [each.state for each in stored(sessions)] == ["planning"], "its time has gone by"
+
+
+def test_a_payload_that_is_too_large_for_some_is_sent_with_a_warning(sessions):
+    large = ("--title", "Sale", "--body", "x" * 2744, "--user", "7")
+
+    told, for_machines = run("send", *large), run("send", *large, "--json")
+
+    assert (told.exit_code, len(stored(sessions))) == (0, 2)
+    assert "Warning: The payload has " in told.stderr
+    [warning] = json.loads(for_machines.stdout)["warnings"]
+    assert (warning["code"], warning["limit"]) == ("large-payload", 2744)
 
 
 def test_a_broadcast_without_a_terminal_wants_yes_and_says_how_many_it_would_reach(sessions, subscribe):
@@ -142,6 +166,7 @@ def test_on_a_terminal_a_broadcast_asks(sessions, subscribe, answer, exit_code, 
         (("--user", ""), "--user must not be empty."),
         (("--subscription", "all"), "--subscription should be a valid UUID"),
         (("--user", "1", "--ttl", "-1"), "--ttl should be greater than or equal to 0."),
+        (("--user", "1", "--app-badge", "-1"), "--app-badge should be greater than or equal to 0."),
         (("--user", "1", "--urgency", "soon"), "--urgency should be 'very-low', 'low', 'normal' or 'high'."),
         (("--user", "1", "--url", "ftp://example.com"), "--url must be an http or https URL"),
         (("--user", "1", "--tag", "x" * 257), "--tag must have at most 256 characters."),

@@ -78,10 +78,15 @@ def test_workers_are_started_and_stopped_with_it_unless_they_run_elsewhere(
     assert calls == ["start", "stop"] * sets
 
 
-def test_a_start_prepares_the_database(start: RuntimeFactory, database_url: str) -> None:
-    runtime = start(database_url)
+def test_a_start_prepares_the_database_and_says_what_cannot_be_without_a_site(
+    start: RuntimeFactory, database_url: str
+) -> None:
+    with capture_logs() as logs:
+        runtime = start(database_url)
 
     assert is_prepared(runtime)
+    hints = {line["event"]: line["hint"] for line in logs if "hint" in line}
+    assert "SITE_URL" in hints["no declarative push"]
 
 
 def test_a_database_that_is_not_there_stops_no_start_and_is_prepared_once_it_is(

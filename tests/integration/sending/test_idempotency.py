@@ -51,10 +51,11 @@ def send_and_break_down(service, monkeypatch):
 def test_the_same_again_is_answered_as_the_first_time_and_sends_nothing(service, database, subscribe):
     browser = subscribe(topics=["a"])
 
-    first = service.send(SEND, key=KEY, topics=["a"])
-    again = service.send(SEND, key=f'"{KEY}"', topics=["a"])
+    first = service.send(SEND, key=KEY, topics=["a"], body="x" * 3000)
+    again = service.send(SEND, key=f'"{KEY}"', topics=["a"], body="x" * 3000)
 
     assert (first.status_code, first.json()["sent"]) == (200, 1)
+    assert [warning["code"] for warning in first.json()["warnings"]] == ["large-payload"]
     assert len(first.json()["deliveries"]) == 1
     assert says_the_same(again, first)
     assert (len(browser.received), database.notifications()) == (1, 1)
@@ -72,7 +73,7 @@ def test_the_same_told_in_other_json_is_the_same(client, service):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"scheduled_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}, {}],
+    [{"scheduled_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}, {"body": "x" * 3000}],
     ids=["scheduled", "async"],
 )
 def test_what_is_left_to_the_workers_is_answered_as_the_first_time_too(service, subscribe, work, database, fields):
@@ -84,6 +85,7 @@ def test_what_is_left_to_the_workers_is_answered_as_the_first_time_too(service, 
     again = service.send(key=KEY, headers=ASYNC, **fields)
 
     assert first.status_code == 202
+    assert len(first.json()["warnings"]) == ("body" in fields)
     assert says_the_same(again, first)
     assert service.look_up(first.json()["notification_id"])["sent"] == 1
 
@@ -185,14 +187,15 @@ def test_after_a_crash_before_planning_it_is_told_how_far_it_has_come(
 
 def test_after_a_crash_before_answering_it_is_told_what_came_of_it(service, database, subscribe):
     browser = subscribe()
-    first = service.send(key=KEY)
+    first = service.send(key=KEY, body="x" * 3000)
     database.run(
         "UPDATE push_idempotency_keys SET response_status = NULL, response_body = NULL, locked_until = now()"
     )
 
-    again = service.send(key=KEY)
+    again = service.send(key=KEY, body="x" * 3000)
 
     assert says_the_same(again, first)
+    assert len(again.json()["warnings"]) == 1
     assert len(browser.received) == 1
 
 

@@ -139,7 +139,11 @@ def test_only_apples_browsers_get_the_declarative_form(service: PushServiceKind)
         (None, {"url": "https:///nowhere"}),
         ("https://example.com", {"url": "https://a\\b/"}),
         ("https://example.com", {"url": "https://a%zz/"}),
-        ("https://example.com", {"url": "https://a:port/"}),
+        (None, {"url": "https://a:65536/"}),
+        (None, {"url": "https://1.2.3.256/"}),
+        (None, {"url": "https://example.0x1/"}),
+        (None, {"url": "https://a..example/"}),
+        (None, {"url": "https://[::1]/"}),
     ],
 )
 def test_what_safari_would_drop_for_its_urls_is_sent_in_the_classic_form(
@@ -150,8 +154,19 @@ def test_what_safari_would_drop_for_its_urls_is_sent_in_the_classic_form(
     assert form == Payloads(PublicUrls(site)).form_of(notification(**fields), FCM)
 
 
-def test_without_a_site_an_absolute_url_is_enough() -> None:
-    form = Payloads().form_of(notification(url="http://[::1]:8000/read"), APPLE)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://www.example.com",
+        "HTTPS://EXAMPLE.COM:8443?a=b%20c#d",
+        "http://localhost:8000/read",
+        "http://127.0.0.1:8000/read",
+        "https://bücher.example/ü",
+        "https://under_score.xn--p1ai/",
+    ],
+)
+def test_without_a_site_an_absolute_url_is_enough(url: str) -> None:
+    form = Payloads().form_of(notification(url=url), APPLE)
 
     assert form.content_type == DECLARATIVE
 

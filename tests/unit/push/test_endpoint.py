@@ -6,6 +6,7 @@ from app.push.endpoint import (
     EndpointPolicy,
     PushServiceKind,
     audience_of,
+    service_at,
 )
 
 STRICT = EndpointPolicy(extra_hosts=frozenset({"push.example.net"}))
@@ -30,6 +31,7 @@ def test_the_endpoints_of_known_push_services_pass_unchanged(endpoint: str, serv
     assert checked.service is service
     assert checked.port == 443
     assert checked.origin == endpoint[: endpoint.index("/", 8)]
+    assert service_at(checked.host) is service
 
 
 @pytest.mark.parametrize(
