@@ -25,6 +25,8 @@ from app.notifications.router import router as notifications_router
 from app.observability.logging import configure_logging
 from app.observability.sentry import configure_sentry
 from app.observability.sentry_requests import request_integrations
+from app.receipts.router import router as receipts_router
+from app.receipts.service import Receipts
 from app.runtime import Runtime
 from app.settings import Settings, SettingsError, get_settings
 from app.subscriptions.replacing_router import router as replacing_router
@@ -41,6 +43,7 @@ from app.workers.opening import endpoint_policy_of
 CANNOT_BOOT = 3  # at this exit code gunicorn stops; at any other it starts the same worker again, for ever
 EXPECTED_FAULTS = (SettingsError, EmbeddedPostgresUnavailable, DomainError)  # their message says all
 ROUTERS = (
+    receipts_router,  # asked most by far, and who stands first is found first
     *(subscriptions_router, replacing_router, notifications_router, events_router, users_router),
     *(analytics_router, health_router, keyring_router),
 )
@@ -91,9 +94,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.redis = runtime.redis
     app.state.pipeline = runtime.pipeline
     app.state.progress_feed = ProgressFeed(runtime.looking, is_stopping=find_out_if_stopping())
+    app.state.receipts = Receipts(
+        runtime.sessions, runtime.pipeline.receipt_tokens, kept_days=app.state.settings.log_retention_days
+    )
     try:
         yield
     finally:
+        await run_sync(app.state.receipts.close)
         await run_sync(runtime.stop)
 
 

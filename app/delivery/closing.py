@@ -1,4 +1,9 @@
-"""Closing batches: nothing of them is pending any more, so what became of their rows is counted for good."""
+"""Closing batches: nothing of them is pending any more, so what became of their rows is counted for good.
+
+A receipt changes a row only while it holds the batch (receipts.py), and corrects the counts of a closed one. So
+whoever closes a batch holds it before the statement that counts begins: what that does not see yet comes later, and
+finds the batch closed.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,8 +15,12 @@ from sqlalchemy.orm import Session
 from app.db.arrays import plain_array
 from app.delivery.partitions import month_of
 
+_HOLD = text(
+    "SELECT id FROM push_delivery_batches WHERE id = :batch_id AND lease_token = :lease_token FOR NO KEY UPDATE"
+)
 # By the month, not the moment: see ledger.py on statistics. It leaves only the index on batch_id to go by.
-_CLOSE = """
+_CLOSE = text(
+    """
     UPDATE push_delivery_batches AS batch
     SET state = 'closed', closed_at = now(), lease_token = NULL, leased_until = NULL,
         sent_count = counted.sent,
@@ -28,24 +37,22 @@ _CLOSE = """
         WHERE log.planned_at >= :month_start AND log.planned_at < :month_end
           AND log.batch_id = closing.id
     ) AS counted
-    WHERE batch.id = closing.id {and_held}
-    RETURNING batch.id
-"""
-_CLOSE_ALL = text(_CLOSE.format(and_held=""))
-_CLOSE_HELD = text(_CLOSE.format(and_held="AND batch.lease_token = :lease_token"))
+    WHERE batch.id = closing.id
+    """
+)
 
 
 def close_held(session: Session, batch_id: UUID, lease_token: UUID, *, planned_at: datetime) -> bool:
     """Close a batch by its lease. False when that was lost: the batch is another's then."""
-    closed = session.execute(_CLOSE_HELD, {**_rows_of([batch_id], planned_at), "lease_token": lease_token})
-    return closed.one_or_none() is not None
+    held = session.execute(_HOLD, {"batch_id": batch_id, "lease_token": lease_token}).one_or_none()
+    if held is None:
+        return False
+    close_all(session, [batch_id], planned_at=planned_at)
+    return True
 
 
 def close_all(session: Session, batch_ids: Sequence[UUID], *, planned_at: datetime) -> None:
-    """Close batches of one notification, whoever holds them. The caller has their rows locked."""
-    session.execute(_CLOSE_ALL, _rows_of(batch_ids, planned_at))
-
-
-def _rows_of(batch_ids: Sequence[UUID], planned_at: datetime) -> dict[str, object]:
+    """Close batches of one notification, which the caller holds."""
     month_start, month_end = month_of(planned_at)
-    return {"batch_ids": plain_array(batch_ids), "month_start": month_start, "month_end": month_end}
+    values = {"batch_ids": plain_array(batch_ids), "month_start": month_start, "month_end": month_end}
+    session.execute(_CLOSE, values)

@@ -58,6 +58,23 @@ service_pauses = Counter(
     ["service", "reason"],
 )
 
+receipts = Counter(
+    "push_receipts_total",
+    "Receipts of browsers, by event (displayed, clicked, closed) and result: accepted, or repeated.",
+    ["event", "result"],
+)
+receipts_refused = Counter(
+    "push_receipts_refused_total",
+    "Receipts that count for nothing, by reason: invalid (no token of ours), expired, or unknown (no such delivery"
+    " is kept any more).",
+    ["reason"],
+)
+receipt_delay = Histogram(
+    "push_receipt_delay_seconds",
+    "Time from accepting a notification until a browser displayed it.",
+    buckets=(0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21600.0, 86400.0, 604800.0),
+)
+
 worker_processes = Gauge(
     "push_worker_processes", "Worker processes that run, on this machine.", multiprocess_mode="livesum"
 )

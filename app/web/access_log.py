@@ -19,6 +19,7 @@ REQUEST_ID_HEADER = b"x-request-id"
 _SANE_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _QUIET_ROUTES = ("/health", "/metrics")  # asked every few seconds by machines
+_BUSY_ROUTES = ("/receipts",)  # a thousand times a second: a line costs more than all the rest
 _GAVE_UP = 499  # nginx's number for a client that left before the answer
 
 log = structlog.stdlib.get_logger(__name__)
@@ -71,7 +72,8 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
     method = scope["method"] if scope["method"] in _METHODS else "OTHER"
     metrics.http_requests.labels(method=method, route=route, status=str(status)).inc()
     metrics.http_request_duration.labels(method=method, route=route, status=f"{status // 100}xx").observe(seconds)
-    write = log.debug if route.startswith(_QUIET_ROUTES) else log.info
+    is_quiet = route.startswith(_QUIET_ROUTES) or (status < 400 and route.startswith(_BUSY_ROUTES))
+    write = log.debug if is_quiet else log.info
     write(
         "request",
         method=method,

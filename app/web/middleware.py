@@ -1,6 +1,7 @@
 """What happens to every request before a router sees it, and to every answer on its way out. Pure ASGI.
 
-In order, from the outside: access log, secure headers, https only, CORS, unexpected errors, body limit, HEAD.
+In order, from the outside: access log, secure headers, what is open to every page, https only, CORS, unexpected
+errors, body limit, HEAD.
 """
 
 import sys
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import TooLarge
 from app.settings import Settings
 from app.web.access_log import AccessLogMiddleware
+from app.web.every_page import OpenToEveryPage
 from app.web.https_only import HttpsOnly
 from app.web.problems import internal_error, problem_response
 from app.web.secure_headers import ResponseHeaders
@@ -24,6 +26,7 @@ MAX_BODY_BYTES = 1024 * 1024
 # keeps the whole process for a third of a second, before anybody has asked who sent it.
 MAX_BODY_VALUES = 50_000
 PREFLIGHT_MAX_AGE_SECONDS = 2 * 3600
+OPEN_TO_EVERY_PAGE = frozenset({"/receipts/"})
 
 _REQUEST_HEADERS = (
     "Authorization",
@@ -60,6 +63,7 @@ def middleware(settings: Settings) -> list[Middleware]:
     return [
         Middleware(AccessLogMiddleware),
         Middleware(ResponseHeaders),
+        Middleware(OpenToEveryPage, paths=OPEN_TO_EVERY_PAGE, preflight_max_age_seconds=PREFLIGHT_MAX_AGE_SECONDS),
         *([https_only] if settings.is_production else []),
         *([cors] if settings.cors_allowed_origins else []),
         Middleware(UnexpectedErrors),

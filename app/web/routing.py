@@ -45,7 +45,7 @@ class SlashAgnosticRoute(APIRoute):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http":
             return Match.NONE, {}
-        path = _path_of(scope)
+        path = path_of(scope)
         if self.param_convertors and not self.spelled_out.isdisjoint({path, _other_form(path)}):
             return Match.NONE, {}
         match, child_scope = super().matches(scope)
@@ -98,7 +98,7 @@ def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
     Starlette's own answer names only those of the first route that matches.
     """
     raw_path: bytes = scope.get("raw_path") or b""
-    paths = (_path_of(scope), raw_path.decode("latin-1"))
+    paths = (path_of(scope), raw_path.decode("latin-1"))
     forms = [form for path in paths for form in (path, _other_form(path))]
     found = [each for each in iter_route_contexts(app.routes) if any(each.path_regex.match(form) for form in forms)]
     if any(not each.param_convertors for each in found):
@@ -120,7 +120,8 @@ def route_template(scope: Scope) -> str:
     return UNMATCHED
 
 
-def _path_of(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
+    """Return the path without what a server in front has put before it."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
 

@@ -15,7 +15,7 @@ SOME_ID = "0199a000-0000-7000-8000-000000000000"
 # So that a route takes its member for what it is: all of ours, each with the value that is to break it.
 MEMBERS = (
     *("title", "body", "topics", "user_ids", "ttl", "data", "scheduled_at", "endpoint", "keys", "expirationTime"),
-    *("enabled", "application_server_key", "old_auth"),
+    *("enabled", "application_server_key", "old_auth", "receipts"),
 )
 
 

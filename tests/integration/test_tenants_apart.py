@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 from httpx import Response
 
+from app.delivery.token import ReceiptTokens
 from app.tenants.scopes import ALL_SCOPES, Scope
 from app.users.cursor import Cursor
 from tests.support.api import SERVICE_HEADERS, bearer, make_token
@@ -91,6 +92,12 @@ class Attempt:
     body: Callable[[Household], dict[str, Any]] | None = None
 
 
+def _forged_token(household: Household) -> str:
+    delivery = UUID(household.ids["notification_id"]), datetime.now(UTC)
+    [token] = ReceiptTokens(b"a key of their own").make(*delivery, 3600, [household.ids["subscription_id"]])
+    return token.decode("ascii")
+
+
 _SECRET_SHOWN = {"X-Subscription-Auth": browser_keys(ANONYMOUS).auth}
 
 ROUTES = {
@@ -132,6 +139,11 @@ ROUTES = {
     "DELETE /users/{user_id}/": Attempt(Scope.MANAGE, _holds(subscriptions=0, deliveries=0, notifications=0)),
     "GET /users/{user_id}/export/": Attempt(
         Scope.MANAGE, _holds(subscriptions=[], deliveries=[], notifications=[])
+    ),
+    "POST /receipts/": Attempt(
+        None,
+        lambda answer: answer.json()["type"] == "/problems/no-valid-receipt",
+        body=lambda household: {"receipts": [{"token": _forged_token(household), "event": "displayed"}]},
     ),
     "GET /analytics/subscriptions/": Attempt(Scope.READ, _holds(total=0)),
     "GET /analytics/deliveries/": Attempt(Scope.READ, _holds(total=0), query={"type": TYPE}),

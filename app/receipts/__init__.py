@@ -1,0 +1,1 @@
+"""What browsers report of single deliveries: displayed, clicked, closed."""
