@@ -4,6 +4,8 @@ export const VERSION: string;
 export interface PushOptions {
   /** The push service's base URL, such as "https://push.example.com". */
   service: string;
+  /** The tenant's short name, where the service has several; left out, the default one. */
+  tenant?: string;
   /**
    * Yields the JWT of whoever is logged in. Called whenever one is needed, and once more with `refresh: true` after
    * the service refused one. Nothing (null, "") when nobody is logged in.
@@ -13,7 +15,7 @@ export interface PushOptions {
   worker?: string;
   /** Of `worker`; left out, the directory of its script. */
   scope?: string;
-  /** Where clicks on notifications may lead, besides the site's own origin. */
+  /** Where clicks on notifications may lead, besides the site's own origin. Left out, those said before stay. */
   allowedOrigins?: string[];
 }
 

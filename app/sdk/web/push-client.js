@@ -9,7 +9,8 @@ export const VERSION = "1.0.0";
 
 const NAME = "push-notification-service"; // of the database, of the lock, and of messages between page and worker
 const REQUEST_MS = 15_000;
-const WORKER_MS = 15_000;
+const TURN_MS = 60_000;
+const WORKER_MS = 10_000;
 const PUSH_SERVICE_MS = 30_000;
 const PUBLIC_KEY = /^B[\w-]{86}$/; // an uncompressed point, 65 bytes, base64url without padding
 const FIRST_IOS_WITH_PUSH = [16, 4];
@@ -308,8 +309,7 @@ export class PushClient extends EventTarget {
     try {
       if (saved.id && saved.auth && (saved.endpoint !== browser.endpoint || saved.auth !== auth)) {
         this.#note("endpoint-changed", saved);
-        const body = { ...offer, old_auth: saved.auth, ...(wish && { enabled: true }) };
-        return await this.#call("POST", `/subscriptions/${saved.id}/replace`, { body });
+        return await this.#replace(saved.id, { ...offer, old_auth: saved.auth, ...(wish && { enabled: true }) });
       }
       if (saved.id && !wish) {
         const stored = await this.#call("GET", pathOf(saved.id), { auth });
@@ -334,9 +334,30 @@ export class PushClient extends EventTarget {
     return stored;
   }
 
+  /**
+   * The old secret is the proof, so that nobody who is logged out at the moment loses a subscription to a new key.
+   * A token is sent all the same where there is one: with it requests are counted by person, not by address.
+   * @param {string} id
+   * @param {object} body
+   * @returns {Promise<Stored>}
+   */
+  async #replace(id, body) {
+    const path = `/subscriptions/${id}/replace`;
+    try {
+      return await this.#call("POST", path, { body });
+    } catch (error) {
+      if (!(error instanceof PushError) || error.code !== "token") {
+        throw error;
+      }
+    }
+    return this.#call("POST", path, { body, isPublic: true });
+  }
+
   /** @returns {Promise<string>} what to subscribe with; nobody may lose a subscription for anything else */
   async #publicKey() {
-    const key = (await this.#call("GET", "/vapid/public-key", { isPublic: true }))?.public_key;
+    const { tenant } = this.#options;
+    const query = tenant ? `?tenant=${encodeURIComponent(tenant)}` : "";
+    const key = (await this.#call("GET", `/vapid/public-key${query}`, { isPublic: true }))?.public_key;
     if (!PUBLIC_KEY.test(key)) {
       throw new PushError("service", "What answered at the push service's address is not the push service.");
     }
@@ -376,8 +397,7 @@ export class PushClient extends EventTarget {
       response = await fetch(this.#service + path, { method, headers, body, signal, cache: "no-store" });
       text = await response.text();
     } catch (cause) {
-      const words = "The push service of this site could not be reached. (Or it does not list the site's origin.)";
-      throw new PushError("offline", words, { cause });
+      throw new PushError("offline", "The push service of this site could not be reached.", { cause });
     }
     if (response.status === 401 && !more.isPublic && !refresh) {
       return this.#call(method, path, more, true);
@@ -413,7 +433,8 @@ export class PushClient extends EventTarget {
     this.#registering.catch(() => (this.#registering = undefined));
     const registration = await this.#registering;
     const turn = () => task(registration);
-    return navigator.locks ? navigator.locks.request(`${NAME} ${registration.scope}`, turn) : turn();
+    const signal = AbortSignal.timeout(TURN_MS); // of the waiting, as the browser may have frozen a tab in its turn
+    return navigator.locks ? navigator.locks.request(`${NAME} ${registration.scope}`, { signal }, turn) : turn();
   }
 
   /** @param {Registration} registration @returns {Promise<State | undefined>} */
@@ -431,7 +452,7 @@ export class PushClient extends EventTarget {
    * @param {Partial<State>} changes
    */
   async #save({ scope }, saved, changes) {
-    const allowedOrigins = this.#options.allowedOrigins ?? [];
+    const allowedOrigins = this.#options.allowedOrigins ?? saved?.allowedOrigins ?? [];
     const state = { ...NOTHING, ...saved, service: this.#service, allowedOrigins, ...changes };
     this.#remembered = state;
     try {

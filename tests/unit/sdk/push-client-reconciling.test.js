@@ -119,6 +119,20 @@ async function cutShort(world, steps, act) {
   return isCut;
 }
 
+for (const token of [null, "expired"]) {
+  test(`who is not logged in (token: ${token}) is moved to a new key all the same`, async () => {
+    const world = await World.subscribed();
+    world.service.key = NEXT_KEY;
+
+    const moved = await world.visit({ token }).status();
+    const later = await world.visit({ token }).status();
+
+    assert.deepEqual([moved.state, moved.id, moved.reason], ["on", "id-1", undefined]);
+    assert.deepEqual([later.state, later.id, later.reason], ["on", "id-1", "token"]);
+    assert.deepEqual([world.service.stored[0].key, world.differences], [NEXT_KEY, []]);
+  });
+}
+
 test("a visit with nothing to put right asks for the key and the subscription, once for all calls", async () => {
   const world = await World.subscribed();
   const push = world.visit();

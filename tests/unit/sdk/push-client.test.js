@@ -193,3 +193,21 @@ test("what is remembered is kept by the worker's scope", async () => {
 
   assert.deepEqual(Object.keys(world.browser.indexedDB.content("state")), [SCOPE]);
 });
+
+test("where clicks may lead is handed to the worker at each visit, and stays if a page does not say", async () => {
+  const world = await World.subscribed();
+
+  const allowedOrigins = ["https://a.example"];
+  await world.visit({ allowedOrigins }).status();
+  await world.visit().status();
+
+  assert.deepEqual(world.browser.state.allowedOrigins, allowedOrigins);
+});
+
+test("a tenant's key is asked for by the tenant's name", async () => {
+  const world = new World();
+
+  await world.visit({ tenant: "news & co" }).subscribe();
+
+  assert.equal(world.service.requests[0], "GET /vapid/public-key?tenant=news%20%26%20co");
+});

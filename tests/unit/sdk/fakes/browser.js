@@ -57,7 +57,7 @@ export class FakeBrowser {
     const browser = this;
     const held = new Map();
     const locks = {
-      request: (name, task) => {
+      request: (name, _options, task) => {
         const turn = (held.get(name) ?? Promise.resolve()).then(task);
         held.set(name, turn.catch(() => {}));
         return turn;

@@ -44,15 +44,16 @@ export class FakeService {
   }
 
   #serve(method, path, headers, body) {
-    if (path === "/vapid/public-key") {
+    if (path.startsWith("/vapid/public-key")) {
       return [200, { public_key: this.key }];
     }
     const [, , id, action] = path.split("/");
     const token = headers.Authorization?.replace("Bearer ", "");
-    if (!this.tokens.has(token)) {
+    const isProvenOtherwise = action === "replace" && !token;
+    if (!this.tokens.has(token) && !isProvenOtherwise) {
       return problem(401, "invalid-token");
     }
-    const user = token === "anybody" ? null : token;
+    const user = token === "anybody" || !token ? null : token;
     if (body?.application_server_key && this.retired.has(body.application_server_key)) {
       return problem(422, "unknown-application-server-key");
     }
