@@ -62,7 +62,9 @@
   const showing = new Set();
   /** @type {Set<Promise<unknown>>} */
   const looking = new Set();
-  let flushing = Promise.resolve(true);
+  let sending = Promise.resolve(true);
+  /** @type {Promise<boolean> | undefined} */
+  let sendingNext;
 
   worker.addEventListener("push", (/** @type {any} */ event) => {
     event.waitUntil(event.notification ? receiveDeclarative(event) : receive(event.data));
@@ -158,8 +160,8 @@
   /**
    * Do a task while none of the others runs, but do not wait for long: a picture may be slow to come.
    *
-   * Who asks Chromium what is on screen makes it forget what is just being shown: it stays on the desktop, and a click
-   * on it leads nowhere. (Seen on Linux, when messages come together, as they do after a night offline.)
+   * Who asks Chromium what is on screen makes it forget what is just being shown: it stays on the desktop, and a
+   * click on it leads nowhere. (Seen on Linux, when messages come together, as they do after a night offline.)
    *
    * @template T
    * @param {Set<Promise<unknown>>} alike the tasks that may run at the same time
@@ -341,10 +343,17 @@
     await flush();
   }
 
-  /** Send what is kept, after those who do so already. Resolves to whether nothing is left; never rejects. */
+  /**
+   * Send what is kept, once what is being sent now is through: one request serves all who come meanwhile.
+   * Resolves to whether nothing is left; never rejects.
+   */
   function flush() {
-    flushing = flushing.then(sendKept).catch(() => false);
-    return flushing;
+    sendingNext ??= sending.then(() => {
+      sendingNext = undefined;
+      sending = sendKept().catch(() => false);
+      return sending;
+    });
+    return sendingNext;
   }
 
   async function sendKept() {

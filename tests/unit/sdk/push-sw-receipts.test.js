@@ -186,6 +186,30 @@ test("two who send at once do not send the same", async () => {
   assert.deepEqual(worker.receipts.map(({ token }) => token).sort(), [TOKEN, "token-1"].sort());
 });
 
+test("receipts of pushes that come together go together", async () => {
+  const worker = await FakeWorker.start();
+  const ids = Array.from({ length: 10 }, (_, number) => `n${number}`);
+  let release;
+  const held = new Promise((resolve) => (release = () => resolve(200)));
+  worker.answer = () => held;
+
+  const first = worker.push(PUSH);
+  while (worker.requests.length === 0) {
+    await new Promise(setImmediate);
+  }
+  const others = ids.map((id) => worker.push({ ...PUSH, id, receipt: id }));
+  while (worker.outbox.length <= ids.length) {
+    await new Promise(setImmediate);
+  }
+  release();
+  await Promise.all([first, ...others]);
+
+  assert.deepEqual(
+    worker.requests.map(({ json }) => json.receipts.length),
+    [1, ids.length],
+  );
+});
+
 test("without IndexedDB a receipt is sent at once", async () => {
   const database = Object.assign(new FakeIndexedDB(), { isBroken: true });
   const worker = await FakeWorker.start({ database, options: { service: STATE.service } });
