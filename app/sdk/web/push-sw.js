@@ -400,8 +400,9 @@
       return { token, event, action, seconds_ago: Math.max(0, (now - at) / 1000) };
     });
     try {
-      // As text/plain, browsers need not ask for leave first (CORS).
-      const { ok, status } = await post(service, "receipts/", { receipts }, "text/plain");
+      // As text/plain, browsers need not ask for leave first (CORS); kept alive, it outlives this worker.
+      const more = { headers: { "Content-Type": "text/plain" }, keepalive: true };
+      const { ok, status } = await post(service, "receipts/", { receipts }, more);
       return ok || (status >= 400 && status < 500 && ![408, 425, 429].includes(status));
     } catch {
       return false;
@@ -447,7 +448,7 @@
     const key = subscription.options?.applicationServerKey;
     const applicationServerKey = key ? base64url(key) : state.applicationServerKey;
     const body = { ...renewed, old_auth: state.auth, application_server_key: applicationServerKey };
-    const { ok } = await post(service, `subscriptions/${id}/replace`, body, "application/json");
+    const { ok } = await post(service, `subscriptions/${id}/replace`, body);
     if (ok) {
       const { endpoint, keys } = renewed;
       await changeState(state.auth, { endpoint, auth: keys.auth, applicationServerKey });
@@ -461,15 +462,15 @@
     await (locks ? locks.request(`${NAME} ${worker.registration.scope}`, { signal }, task) : task());
   }
 
-  /** @param {string} service @param {string} path @param {object} body @param {string} type */
-  function post(service, path, body, type) {
+  /** @param {string} service @param {string} path @param {object} body @param {RequestInit} [more] */
+  function post(service, path, body, more) {
     return fetch(`${service.replace(/\/+$/, "")}/${path}`, {
       method: "POST",
-      headers: { "Content-Type": type },
+      headers: { "Content-Type": "application/json" },
       body: JSON.stringify(body),
       credentials: "omit",
-      keepalive: true, // it outlives this worker
       signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+      ...more,
     });
   }
 
