@@ -49,7 +49,7 @@ class Runtime:
         self.redis = redis_client(settings.redis_url) if settings.redis_url else None
         self.looking = Looking(self.sessions)
         if settings.push_declarative and not is_absolute(settings.site_url):
-            log.info("no declarative push", hint="set SITE_URL: Safari is to know what to open by a click")
+            log.info("declarative push for absolute URLs only", hint="with SITE_URL, Safari gets it for all")
         self._prepare(self.sessions)
         gauges = DatabaseGauges()
         self._periodic = Periodic(self.sessions)

@@ -23,7 +23,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from app.push.endpoint import EndpointNotAllowed, EndpointPolicy, PushServiceKind
+from app.push.endpoint import service_at
 
 # A label set cannot be taken out of files that processes share: one of this value is not shown.
 NOT_SHOWN = math.nan
@@ -184,10 +184,7 @@ def observe_all(histogram: Histogram, values: Sequence[float]) -> None:
 @lru_cache(maxsize=1024)
 def service_label(endpoint_host: str) -> str:
     """Return the `service` label of an endpoint's host: fcm, mozilla, apple, wns, or other."""
-    try:
-        return EndpointPolicy().check(f"https://{endpoint_host}/").service.value
-    except EndpointNotAllowed:
-        return PushServiceKind.OTHER.value
+    return service_at(endpoint_host).value
 
 
 def render() -> tuple[bytes, str]:

@@ -86,7 +86,7 @@ def test_a_start_prepares_the_database_and_says_what_cannot_be_without_a_site(
 
     assert is_prepared(runtime)
     hints = {line["event"]: line["hint"] for line in logs if "hint" in line}
-    assert "SITE_URL" in hints["no declarative push"]
+    assert "SITE_URL" in hints["declarative push for absolute URLs only"]
 
 
 def test_a_database_that_is_not_there_stops_no_start_and_is_prepared_once_it_is(
