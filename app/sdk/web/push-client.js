@@ -565,7 +565,7 @@ function findObstacle() {
   if (!/iPhone|iPad|iPod/.test(userAgent) && !(/Macintosh/.test(userAgent) && maxTouchPoints > 1)) {
     return { reason: "no-push", explanation: "This browser, or this kind of window, has no push notifications." };
   }
-  const version = /(?: OS |Version\/)(\d+)[._](\d+)/.exec(userAgent.replace("Mac OS X", ""));
+  const version = /(?: OS |Version\/)(\d+)[._](\d+)/.exec(userAgent);
   const { standalone } = /** @type {{standalone?: boolean}} */ (navigator); // Apple's own
   const isInstalled = standalone || matchMedia("(display-mode: standalone)").matches;
   if (isInstalled || (version && isBefore(version.slice(1).map(Number), FIRST_IOS_WITH_PUSH))) {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { NEXT_KEY } from "./fakes/service.js";
+import { KEY, NEXT_KEY } from "./fakes/service.js";
 import { World } from "./fakes/world.js";
 
 const TOPICS = ["blog", "news"];
@@ -35,14 +35,16 @@ test("a page that comes back online puts right what it could not before", async 
   assert.deepEqual(world.differences, []);
 });
 
-for (const [what, refusal] of [
-  ["no JSON", [200, "<html>Log in to the hotel's network</html>"]],
+const HOTEL = [200, "<html>Log in to the hotel's network</html>"];
+for (const [what, ...refusals] of [
+  ["no JSON", HOTEL],
+  ["no JSON any more", [200, { public_key: KEY }], HOTEL],
   ["other JSON", [200, {}]],
   ["an error", [503, { title: "Temporarily unavailable" }]],
 ]) {
   test(`a service that answers ${what} costs nobody the subscription`, async () => {
     const world = await World.subscribed();
-    world.service.refusals = [refusal];
+    world.service.refusals = refusals;
 
     const { state, reason } = await world.visit().status();
 

@@ -14,6 +14,7 @@ const REPAIRS = {
   "the service has another key": [({ service }) => (service.key = NEXT_KEY), "key-changed", true],
   "the key is retired": [retireKey, "key-changed", true],
   "the browser renewed it": [({ browser }) => browser.renewByItself(), "endpoint-changed", true],
+  "the browser has new keys for it": [({ browser }) => browser.renewKeys(), "endpoint-changed", true],
   "the browser renewed it and the key changed": [renewAndRotate, "key-changed", true],
   "the service forgot it": [({ service }) => service.rows.clear(), "forgotten", false],
   "both lost it": [loseBoth, "vanished", false],
@@ -176,6 +177,26 @@ test("who was switched off at the service is not switched on by a visit, only by
 
   assert.deepEqual([status.state, status.reason, status.id, enabled], ["off", "disabled", "id-1", false]);
   assert.deepEqual([again.state, again.id, world.service.stored[0].enabled], ["on", "id-1", true]);
+});
+
+test("who was switched off at the service and turns it on after the browser renewed it, is on", async () => {
+  const world = await World.subscribed();
+  world.service.stored[0].enabled = false;
+  world.browser.renewByItself();
+
+  const { state } = await world.visit().subscribe();
+
+  assert.deepEqual([state, world.service.stored[0].enabled, world.differences], ["on", true, []]);
+});
+
+test("a copy of a browser's profile gets a subscription of its own, with the same topics", async () => {
+  const world = await World.subscribed();
+  const ofTheOther = { endpoint: "https://push.mozilla.example/other", auth: "auth-other" };
+  Object.assign(world.service.stored[0], ofTheOther);
+
+  const { id, topics } = await world.visit().status();
+
+  assert.deepEqual([id, topics, world.service.rows.get("id-1").auth], ["id-2", TOPICS, ofTheOther.auth]);
 });
 
 test("another person at the same browser takes it over, without the topics of the one before", async () => {

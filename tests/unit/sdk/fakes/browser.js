@@ -52,6 +52,12 @@ export class FakeBrowser {
     this.subscription = this.#make(this.subscription.options.applicationServerKey);
   }
 
+  /** The same endpoint, with other keys. */
+  renewKeys() {
+    const { endpoint, options } = this.subscription;
+    this.subscription = this.#make(options.applicationServerKey, endpoint);
+  }
+
   /** The globals of a page that was just opened. Locks of pages before are free. */
   open(fetch) {
     const browser = this;
@@ -118,9 +124,9 @@ export class FakeBrowser {
     return this.subscription;
   }
 
-  #make(applicationServerKey) {
+  #make(applicationServerKey, known) {
     const number = ++this.subscribed;
-    const endpoint = `https://push.mozilla.example/${number}`;
+    const endpoint = known ?? `https://push.mozilla.example/${number}`;
     const keys = { p256dh: `p256dh-${number}`, auth: `auth-${number}` };
     const subscription = {
       endpoint,

@@ -17,10 +17,13 @@ export class FakeService {
   onRequest = async () => {}; // awaited before a request is served, and after
   #next = 1;
 
-  fetch = async (url, { method = "GET", headers = {}, body, signal } = {}) => {
+  fetch = async (url, { method = "GET", headers = {}, body, signal, cache } = {}) => {
     const path = url.slice(BASE.length);
     await this.onRequest();
-    signal?.throwIfAborted();
+    signal.throwIfAborted();
+    if (cache !== "no-store") {
+      throw new Error("An answer of yesterday may be had.");
+    }
     if (this.isAway) {
       throw new TypeError("Failed to fetch");
     }
