@@ -37,6 +37,7 @@ from tests.support.api import (
     wait_until_it_answers,
 )
 from tests.support.databases import StoppablePostgres, alembic_config, create_database, temporary_database
+from tests.support.document import operations
 from tests.support.waiting import until
 
 PROJECT_ROOT = Path(__file__).parents[2]
@@ -48,21 +49,11 @@ DEADLINE_SECONDS = 90.0
 PAGE = "https://blog.example.com"
 
 
-def _operations() -> list[tuple[str, str, dict[str, Any]]]:
-    """Return method, path and description of everything that the OpenAPI document lists."""
-    document = create_app(build_settings()).openapi()
-    return [
-        (method.upper(), re.sub(r"\{[^}]+\}", SOME_ID, path), operation)
-        for path, item in document["paths"].items()
-        for method, operation in item.items()
-    ]
-
-
 def _body_of(operation: dict[str, Any]) -> dict[str, Any]:
     return {"json": {}} if operation.get("requestBody") else {}
 
 
-OPERATIONS = _operations()
+OPERATIONS = [(method, re.sub(r"\{[^}]+\}", SOME_ID, path), operation) for method, path, operation in operations()]
 EACH_OPERATION = pytest.mark.parametrize(
     ("method", "path", "operation"), OPERATIONS, ids=[f"{method} {path}" for method, path, _ in OPERATIONS]
 )

@@ -29,11 +29,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test an id of its own: by their ids they are handed out, and of two alike one would not run."""
-    for item in items:
-        if not item.nodeid.endswith(item.name):  # all of schemathesis' have the same
-            _, _, label = item.name.partition("[")
-            item._id = item.id.with_params(label.removesuffix("]"))
+    """Refuse two tests with one id: by their ids they are handed out, and one of the two would not run."""
     alike = [nodeid for nodeid, count in Counter(item.nodeid for item in items).items() if count > 1]
     if alike:
         raise pytest.UsageError(f"Several tests have the same id: {', '.join(alike)}")
