@@ -6,12 +6,17 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from sqlalchemy import select
 
+from app.db.session import SessionFactory, create_sessions, transaction
+from app.models import Receipt
 from tests.support.api import SERVICE_HEADERS, LiveServer, launch, wait_until_it_answers
 from tests.support.autopush import AutopushServer
 from tests.support.bidi import Browser
-from tests.support.databases import temporary_database
+from tests.support.databases import dispose, temporary_database
+from tests.support.demo_page import ReceiptsOf, Subscriber, subscribe, visit
 from tests.support.firefox import Firefox, find_firefox, push_preferences
+from tests.support.website import Website
 
 
 @pytest.fixture(scope="package")
@@ -29,17 +34,38 @@ def autopush() -> Iterator[AutopushServer]:
 
 
 @pytest.fixture(scope="package")
+def website() -> Iterator[Website]:
+    """The sites that visitors come from, each an origin other than the service's."""
+    with Website() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def service_database(postgres_url: str, template_database: str) -> Iterator[str]:
+    """The URL of the database that the service works on."""
+    with temporary_database(postgres_url, template=template_database) as url:
+        yield url
+
+
+@pytest.fixture(scope="package")
+def service_sessions(service_database: str) -> Iterator[SessionFactory]:
+    sessions = create_sessions(service_database)
+    yield sessions
+    dispose(sessions)
+
+
+@pytest.fixture(scope="package")
 def server(
-    firefox_binary: str, postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
+    website: Website, service_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveServer]:
     """The service under uvicorn, in a process of its own."""
-    with temporary_database(postgres_url, template=template_database) as database_url:
-        running = launch(None, {"DATABASE_URL": database_url}, tmp_path_factory.mktemp("service"))
-        try:
-            wait_until_it_answers(running)
-            yield running
-        finally:
-            running.stop()
+    variables = {"DATABASE_URL": service_database, "CORS_ALLOWED_ORIGINS": ",".join(website.origins)}
+    running = launch(None, variables, tmp_path_factory.mktemp("service"))
+    try:
+        wait_until_it_answers(running)
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture(scope="package")
@@ -62,6 +88,7 @@ def connected_browser(firefox: Firefox, autopush: AutopushServer) -> Iterator[Br
 def browser(connected_browser: Browser, firefox: Firefox, server: LiveServer) -> Iterator[Browser]:
     """The browser. When a test fails, pytest shows what this prints."""
     yield connected_browser
+    connected_browser.tidy_up()
     print(*connected_browser.console, firefox.log, server.output(), sep="\n")
 
 
@@ -72,6 +99,28 @@ def origin(server: LiveServer) -> str:
     Browsers take every name below localhost for this machine, and for secure.
     """
     return f"http://{uuid.uuid4().hex}.localhost:{urlsplit(server.url).port}"
+
+
+@pytest.fixture
+def page(browser: Browser, origin: str) -> Browser:
+    """The demo page, with nothing pressed yet."""
+    visit(browser, origin, until_it_is="off")
+    return browser
+
+
+@pytest.fixture
+def subscriber(page: Browser) -> Subscriber:
+    return subscribe(page)
+
+
+@pytest.fixture
+def receipts_of(service_sessions: SessionFactory) -> ReceiptsOf:
+    def find(notification_id: str) -> dict[str, Receipt]:
+        of_it = select(Receipt).where(Receipt.notification_id == uuid.UUID(notification_id))
+        with transaction(service_sessions) as session:
+            return {receipt.event: receipt for receipt in session.scalars(of_it)}
+
+    return find
 
 
 @pytest.fixture

@@ -4,10 +4,8 @@ The page is the product's own, and the tests press its buttons. What is shown is
 window and from the service worker's getNotifications().
 """
 
-import json
-import re
-from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -16,65 +14,26 @@ import pywebpush
 from app.push.keys import VapidKey
 from tests.support.autopush import DELIVERED, AutopushServer, Post
 from tests.support.bidi import Browser
-from tests.support.waiting import until
+from tests.support.demo_page import (
+    NOTIFICATIONS,
+    SUBSCRIPTION,
+    TICKED,
+    ReceiptsOf,
+    Subscriber,
+    example_of,
+    get,
+    only_delivery_of,
+    send,
+    tick,
+    unsubscribe,
+    visit,
+    wait_until_delivered,
+)
 
-STATE = "document.querySelector('#status').dataset.state"
-SUBSCRIPTION = """navigator.serviceWorker.ready
-    .then(({ pushManager }) => pushManager.getSubscription())"""
 SUBSCRIBE_UNDER = """navigator.serviceWorker.ready
     .then(({ pushManager }) => pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: key }))
     .then((subscription) => subscription.toJSON())"""
-NOTIFICATIONS = """navigator.serviceWorker.ready
-    .then((registration) => registration.getNotifications())
-    .then((shown) => shown.map(({ title, body, tag }) => ({ title, body, tag })))"""
 LISTED_TITLES = "[...document.querySelectorAll('#pushes h3')].map((heading) => heading.textContent)"
-TICKED = "[...document.querySelectorAll('#topics :checked')].map((box) => box.value)"
-
-
-@dataclass(frozen=True)
-class Subscriber:
-    """The browser after "Turn on notifications": the id that the page's example names, and its endpoint."""
-
-    id: str
-    endpoint: str
-
-
-@pytest.fixture
-def page(browser: Browser, origin: str) -> Browser:
-    """The demo page, with nothing pressed yet."""
-    browser.open(f"{origin}/demo")
-    browser.wait_for(f"{STATE} === 'off'")
-    return browser
-
-
-@pytest.fixture
-def subscriber(page: Browser) -> Subscriber:
-    page.click("#subscribe")
-    page.wait_for(f"{STATE} === 'on'")
-    return Subscriber(example_of(page)["subscription_ids"][0], page.evaluate(SUBSCRIPTION)["endpoint"])
-
-
-def example_of(page: Browser) -> dict[str, Any]:
-    """Return the body of the curl command that the page shows for a send to this browser."""
-    command = page.evaluate("document.querySelector('#to-browser').textContent")
-    found = re.search(r"-d '(.*)'$", command)
-    assert found is not None, command
-    body: dict[str, Any] = json.loads(found[1])
-    return body
-
-
-def send(client: httpx.Client, subscription_id: str, **notification: Any) -> dict[str, Any]:
-    answer = client.post("/notifications/send/", json=notification | {"subscription_ids": [subscription_id]})
-    assert answer.status_code == 200, answer.text
-    result: dict[str, Any] = answer.json()
-    return result
-
-
-def get(client: httpx.Client, path: str) -> dict[str, Any]:
-    answer = client.get(path)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
 
 
 def only_post_to(autopush: AutopushServer, endpoint: str) -> Post:
@@ -99,25 +58,27 @@ def test_a_notification_sent_through_the_api_is_shown(
     assert post.version not in [nack["version"] for nack in autopush.journal.nacks]
 
 
-def test_what_became_of_it_is_recorded(page: Browser, subscriber: Subscriber, client: httpx.Client) -> None:
+def test_what_became_of_it_is_recorded(
+    page: Browser, subscriber: Subscriber, client: httpx.Client, receipts_of: ReceiptsOf
+) -> None:
     before = get(client, f"/subscriptions/{subscriber.id}/")
     result = send(client, subscriber.id, title="For the record", body="")
-    path = f"/notifications/{result['notification_id']}/"
     page.wait_for_alert("For the record")
-    until(lambda: get(client, path)["delivered"] == 1, "the receipt")
 
-    notification = get(client, path)
-    [delivery] = get(client, f"{path}deliveries/")["items"]
+    delivery = wait_until_delivered(client, result["notification_id"])
+    notification = get(client, f"/notifications/{result['notification_id']}/")
     after = get(client, f"/subscriptions/{subscriber.id}/")
 
     counts = {"pending": 0, "sent": 0, "delivered": 1, "failed": 0, "expired": 0}
+    delivered_at = datetime.fromisoformat(delivery["delivered_at"])
     assert (result["targeted"], result["sent"] + result["delivered"]) == (1, 1)  # the receipt may be faster
     assert {name: notification[name] for name in counts} == counts
     assert (notification["status"], notification["title"]) == ("sent", "For the record")
-    assert (delivery["status"], delivery["response_code"]) == ("delivered", 201)
-    assert (delivery["reason"], delivery["error_message"]) == (None, None)
-    assert delivery["delivered_at"] is not None
+    assert (delivery["response_code"], delivery["reason"], delivery["error_message"]) == (201, None, None)
     assert delivery["subscription_id"] == subscriber.id
+    assert datetime.fromisoformat(notification["created_at"]) <= delivered_at <= datetime.now(UTC)
+    displayed = {event: receipt.occurred_at for event, receipt in receipts_of(notification["id"]).items()}
+    assert displayed == {"displayed": delivered_at}
     assert before["last_used"] is None
     assert after["last_used"] is not None
 
@@ -135,9 +96,8 @@ def test_a_payload_of_three_kilobytes_arrives_whole(
     assert len(only_post_to(autopush, subscriber.endpoint).body) > 3 * 1024
 
 
-def test_the_example_on_the_page_reaches_the_browser_that_shows_it(
-    page: Browser, subscriber: Subscriber, client: httpx.Client
-) -> None:
+@pytest.mark.usefixtures("subscriber")
+def test_the_example_on_the_page_reaches_the_browser_that_shows_it(page: Browser, client: httpx.Client) -> None:
     answer = client.post("/notifications/send/", json=example_of(page))
 
     assert answer.status_code == 200
@@ -151,12 +111,22 @@ def test_a_click_on_the_notification_opens_its_url(
 
     page.click_alert(page.wait_for_alert("Read on"))
 
-    page.wait_for("document.querySelector('#pushes [data-step=answered]').textContent.trim().startsWith('Clicked')")
     page.wait_for_tab(f"{origin}/demo?read=on")
     assert page.evaluate(NOTIFICATIONS) == []
 
 
-def test_a_push_that_cannot_be_read_is_shown_all_the_same(page: Browser) -> None:
+def test_a_click_on_the_notification_leads_to_the_tab_that_is_open(
+    page: Browser, subscriber: Subscriber, client: httpx.Client, origin: str
+) -> None:
+    send(client, subscriber.id, title="Look here", body="", url="/demo")
+    page.click_alert(page.wait_for_alert("Look here"))
+
+    page.wait_for("document.querySelector('#pushes [data-step=answered]').textContent.includes('Clicked')")
+
+    assert page.tabs() == [f"{origin}/demo"]
+
+
+def test_a_push_that_cannot_be_read_is_shown_all_the_same(page: Browser, origin: str) -> None:
     key = VapidKey.generate()
     subscription = page.evaluate(SUBSCRIBE_UNDER, key=key.public)
 
@@ -168,7 +138,7 @@ def test_a_push_that_cannot_be_read_is_shown_all_the_same(page: Browser) -> None
         ttl=60,
     )
 
-    assert page.wait_for_alert("New notification").text.startswith("There is news on ")
+    assert page.wait_for_alert("New notification").text == f"There is news on {urlsplit(origin).netloc}."
     page.wait_for(f"{LISTED_TITLES}.includes('New notification')")
 
 
@@ -180,7 +150,7 @@ def test_another_key_than_the_subscriptions_is_refused_and_recorded(
 
     result = send(client, stored["id"], title="Never shown", body="")
 
-    [delivery] = get(client, f"/notifications/{result['notification_id']}/deliveries/")["items"]
+    delivery = only_delivery_of(client, result["notification_id"])
     post = only_post_to(autopush, subscription["endpoint"])
     assert (post.status, post.errno) == (401, 109)
     assert (result["sent"], result["failed"]) == (0, 1)
@@ -193,12 +163,10 @@ def test_another_key_than_the_subscriptions_is_refused_and_recorded(
 def test_the_page_takes_its_subscription_up_again_after_a_reload(
     page: Browser, subscriber: Subscriber, client: httpx.Client, origin: str
 ) -> None:
-    page.click("input[value=releases]")
-    page.wait_for("document.querySelector('main').ariaBusy === 'false'")
+    tick(page, "releases")
 
-    page.open(f"{origin}/demo/")
+    visit(page, origin, until_it_is="on")
 
-    page.wait_for(f"{STATE} === 'on'")
     assert example_of(page)["subscription_ids"] == [subscriber.id]
     assert page.evaluate(TICKED) == ["blog", "releases"]
     assert get(client, f"/subscriptions/{subscriber.id}/")["topics"] == ["blog", "releases"]
@@ -207,9 +175,8 @@ def test_the_page_takes_its_subscription_up_again_after_a_reload(
 def test_turning_off_ends_the_subscription_here_and_there(
     page: Browser, subscriber: Subscriber, client: httpx.Client, autopush: AutopushServer
 ) -> None:
-    page.click("#unsubscribe")
+    unsubscribe(page)
 
-    page.wait_for(f"{STATE} === 'off'")
     assert page.evaluate(SUBSCRIPTION) is None
     assert client.get(f"/subscriptions/{subscriber.id}/").status_code == 404
     autopush.wait_for(

@@ -135,6 +135,11 @@ class AutopushServer:
         self.wait_for(lambda journal: any(ack.version == version for ack in journal.acks), f"ack of {version}")
         return next(ack for ack in self.journal.acks if ack.version == version)
 
+    def lose(self, endpoint: str) -> None:
+        """Forget one subscription without telling its browser."""
+        with self._writing() as journal:
+            journal.channels[endpoint].is_registered = False
+
     def lose_everybody(self) -> None:
         """Forget every browser, as a push service does that lost its database, and return once one is back.
 

@@ -137,7 +137,11 @@ class Browser:
 
     def wait_for_tab(self, url: str, *, seconds: float = 60) -> None:
         """Return once a tab shows this URL, else raise AssertionError."""
-        _wait_until(lambda: url in [tab["url"] for tab in self._tree()], f"a tab at {url}", seconds)
+        _wait_until(lambda: url in self.tabs(), f"a tab at {url}", seconds)
+
+    def tabs(self) -> list[str]:
+        """Return the URL of each tab."""
+        return [tab["url"] for tab in self._tree()]
 
     def wait_for_alert(self, title: str, *, seconds: float = 60) -> Alert:
         """Return the notification of this title once it is on the screen, else raise AssertionError."""

@@ -28,6 +28,10 @@ QUIET: Mapping[str, str | int | bool] = {
     "network.proxy.http_port": 9,
     "network.proxy.ssl": "127.0.0.1",
     "network.proxy.ssl_port": 9,
+    # One process for all sites: every test has a site of its own, and processes take long to start.
+    "dom.ipc.processCount": 1,
+    "dom.ipc.processPrelaunch.enabled": False,
+    "fission.autostart": False,
     "network.trr.mode": 5,
     "network.captive-portal-service.enabled": False,
     "network.connectivity-service.enabled": False,
