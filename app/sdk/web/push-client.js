@@ -311,9 +311,9 @@ export class PushClient extends EventTarget {
         this.#note("endpoint-changed", saved);
         return await this.#replace(saved.id, { ...offer, old_auth: saved.auth, ...(wish && { enabled: true }) });
       }
-      if (saved.id && !wish) {
+      if (saved.id) {
         const stored = await this.#call("GET", pathOf(saved.id), { auth });
-        if (stored.auth === auth) {
+        if (stored.auth === auth && (stored.gone_at || !wish)) {
           return stored;
         }
       }
@@ -508,9 +508,9 @@ const authOf = (browser) => browser.toJSON().keys?.auth ?? "";
 
 /** @param {PushSubscription} browser @returns {string | null} its key, base64url without padding */
 function keyOf(browser) {
-  const key = browser.options.applicationServerKey;
-  const binary = key && String.fromCharCode(...new Uint8Array(key));
-  return binary && btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  const key = browser.options?.applicationServerKey;
+  const binary = String.fromCharCode(...new Uint8Array(key ?? []));
+  return btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "") || null;
 }
 
 /** @param {Stored} stored @param {PushSubscription} browser @param {string} applicationServerKey */
@@ -556,8 +556,7 @@ function findObstacle() {
   if (!globalThis.isSecureContext) {
     return { reason: "insecure", explanation: "Notifications need https, or http on localhost." };
   }
-  const { navigator, indexedDB } = globalThis;
-  if ("serviceWorker" in navigator && "PushManager" in globalThis && "Notification" in globalThis && indexedDB) {
+  if ("serviceWorker" in navigator && "PushManager" in globalThis && "Notification" in globalThis) {
     return undefined;
   }
   const { userAgent, maxTouchPoints } = navigator;

@@ -189,6 +189,16 @@ test("who was switched off at the service and turns it on after the browser rene
   assert.deepEqual([state, world.service.stored[0].enabled, world.differences], ["on", true, []]);
 });
 
+test("who turns it on where its push service had ended it gets a new one", async () => {
+  const world = await World.subscribed();
+  endIt(world);
+
+  const { state, id, topics } = await world.visit().subscribe({ topics: ["sport"] });
+
+  assert.deepEqual([state, id, topics, world.browser.subscribed], ["on", "id-1", ["sport"], 2]);
+  assert.deepEqual([world.service.stored[0].enabled, world.differences], [true, []]);
+});
+
 test("a copy of a browser's profile gets a subscription of its own, with the same topics", async () => {
   const world = await World.subscribed();
   const ofTheOther = { endpoint: "https://push.mozilla.example/other", auth: "auth-other" };
