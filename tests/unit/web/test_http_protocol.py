@@ -90,11 +90,11 @@ def connect() -> Iterator[Connect]:
 
 
 def until_closed(connection: socket.socket) -> bytes:
-    received = b""
+    received = bytearray()
     with suppress(ConnectionResetError):
         while part := connection.recv(65536):
             received += part
-    return received
+    return bytes(received)
 
 
 def answers(received: bytes) -> list[Answer]:
