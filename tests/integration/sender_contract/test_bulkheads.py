@@ -21,6 +21,8 @@ from tests.integration.sender_contract.sending import (
 )
 from tests.support.waiting import DEADLINE_SECONDS, until
 
+HTTP2 = ("h2", "http/1.1")
+HTTP1 = ("http/1.1",)
 FREE = "127.0.0.1"
 HANGING = tuple(f"127.0.0.{number}" for number in range(2, 22))
 # Nothing that hangs is given up while a test looks at the others.
@@ -29,7 +31,7 @@ PATIENT = Timeouts(
 )
 
 
-@pytest.fixture(params=[("h2", "http/1.1"), ("http/1.1",)], ids=["h2", "http/1.1"])
+@pytest.fixture
 def many_services(request: pytest.FixtureRequest, push_authority: Authority) -> Iterator[Simulator]:
     with Simulator.running(authority=push_authority, hosts=(FREE, *HANGING), protocols=request.param) as simulator:
         yield simulator
@@ -57,6 +59,13 @@ def sending(sender: Sender, messages: Sequence[PushMessage]) -> Iterator[list[Ou
 
 
 @pytest.mark.parametrize("hanging", [HANGING[:2], HANGING], ids=["two", "twenty"])
+@pytest.mark.parametrize(
+    ("make_sender", "many_services"),
+    # pywebpush speaks HTTP/1.1 to everybody.
+    [("curl", HTTP2), ("curl", HTTP1), ("pywebpush", HTTP2)],
+    ids=["curl-h2", "curl-http/1.1", "pywebpush"],
+    indirect=True,
+)
 def test_hosts_that_hang_with_all_they_can_take_leave_room_for_another(
     make_sender: MakeSender, many_services: Simulator, hanging: Sequence[str]
 ) -> None:
