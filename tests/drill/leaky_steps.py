@@ -159,6 +159,40 @@ def somebody_moves_and_somebody_is_erased(run: Run) -> None:
         run.api.call("DELETE", f"/users/{quote(f'nobody/{run.user_id}', safe='')}/", who)
 
 
+def a_browser_reports(run: Run) -> None:
+    browser = run.subscribe()
+    sent = {**CONTENT, "subscription_ids": run.subscription_ids[-1:]}
+    run.api.call("POST", "/notifications/send/", run.as_service, sent)
+    until(lambda: browser.received, "the browser has its message")
+    token = run.secrets.credentials["a receipt's token"] = browser.received[0].json()["receipt"]
+    reports: list[tuple[int, object]] = [
+        (200, {"receipts": [{"token": token, "event": "displayed"}, {"token": token, "event": "displayed"}]}),
+        (
+            200,
+            {
+                "receipts": [
+                    {"token": token, "event": "clicked", "action": "read"},
+                    {"token": "x", "event": "closed"},
+                ]
+            },
+        ),
+        (403, {"receipts": [{"token": f"{token}x", "event": "displayed"}]}),
+        (403, {"receipts": [{"token": token[::-1], "event": "displayed"}]}),
+        (422, {"receipts": [{"token": token, "event": token}]}),
+        (422, {"receipts": [{"token": [token], "event": "closed", token: token}]}),
+        (422, {"receipts": [token]}),
+        (422, {token: token}),
+        (400, f'{{"receipts": "{token}'.encode()),
+    ]
+    for status, body in reports:
+        run.api.call("POST", "/receipts/", {}, body)
+        assert run.api.last_status == status, (status, run.api.answers[-1].text)
+    run.execute("ALTER TABLE push_receipts RENAME COLUMN event TO broken")
+    run.api.call("POST", "/receipts/", {}, {"receipts": [{"token": token, "event": "closed"}]})
+    assert run.api.last_status == 500
+    run.execute("ALTER TABLE push_receipts RENAME COLUMN broken TO event")
+
+
 def something_is_broken_in_the_database(run: Run) -> None:
     """What nobody expects: a 500, whose error knows every value that was to be stored."""
     breaks = [
@@ -186,6 +220,9 @@ def the_stores_go_and_come_back(run: Run) -> None:
     run.postgres.stop()
     _, subscription = run.browser()
     run.api.call("POST", "/subscriptions/", run.as_user(), subscription)
+    assert run.api.last_status == 503
+    receipt = {"token": run.secrets.credentials["a receipt's token"], "event": "closed"}
+    run.api.call("POST", "/receipts/", {}, {"receipts": [receipt]})
     assert run.api.last_status == 503
     run.api.call("GET", "/health/", {})
     assert run.commands(*COMMANDS[:2]) == 2
@@ -246,6 +283,7 @@ STEPS: list[Step] = [
     push_services_fail,
     a_push_service_shows_a_bad_certificate,
     somebody_moves_and_somebody_is_erased,
+    a_browser_reports,
     something_is_broken_in_the_database,
     an_operator_types_commands,
     an_operator_mistypes_settings,
