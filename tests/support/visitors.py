@@ -1,0 +1,107 @@
+"""Somebody who visits a site in Chromium: what pages and service worker do, and what is shown of it."""
+
+import json
+from typing import Any
+
+import httpx
+from playwright.sync_api import Page, Worker
+
+from tests.support.chromium import Chromium
+from tests.support.desktop import Desktop
+from tests.support.waiting import DEADLINE_SECONDS, until
+
+# What a notification is made of, but for `data`, which is the service worker's own.
+SHOWN = """async () => (await self.registration.getNotifications()).map((shown) => {
+  const { title, body, icon, image, badge, tag, timestamp, renotify, requireInteraction, silent, actions } = shown;
+  return { title, body, icon, image, badge, tag, timestamp, renotify, requireInteraction, silent,
+           actions: actions.map(({ action, title, icon }) => ({ action, title, icon })) };
+})"""
+REGISTER = """(script) => navigator.serviceWorker.register(script).then(() => navigator.serviceWorker.ready)
+    .then((registration) => registration.scope)"""
+
+
+class Visitor:
+    """Is at `origin`, in the tab `page`; `service` is our service's URL, and `token` what the site gives for it."""
+
+    def __init__(self, chromium: Chromium, origin: str, *, service: str, token: str) -> None:
+        self._chromium = chromium
+        self._fragment = f"#service={service}&token={token}"
+        self._service = service
+        self._taken = 0
+        self.origin = origin
+        self.page = self.open("/")
+
+    @property
+    def desktop(self) -> Desktop:
+        return self._chromium.desktop
+
+    @property
+    def worker(self) -> Worker:
+        return self._chromium.worker_of(self.origin)
+
+    @property
+    def tabs(self) -> list[str]:
+        """The open pages of this site, without their fragments."""
+        return [page.url.partition("#")[0] for page in self._chromium.pages_of(self.origin)]
+
+    def open(self, address: str) -> Page:
+        """Visit a page of the site in a tab of its own."""
+        return self._chromium.visit(self.origin, address + self._fragment)
+
+    def register(self) -> None:
+        """Have the site's service worker run, without a subscription."""
+        self.page.evaluate(REGISTER, f"/service-worker.js?service={self._service}")
+
+    def subscribe(self, *topics: str, service: str = "fcm") -> str:
+        """Turn notifications on, and return the subscription's id. `service` is whom the vendor's plays."""
+        self._chromium.services[self.origin] = service
+        status = self.page.evaluate("(topics) => push.subscribe({ topics })", list(topics))
+        assert status["state"] == "on", status
+        found: str = status["id"]
+        return found
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for the next push message at the vendor's push service, have it delivered, and return it."""
+        self._taken += 1
+        messages = self._chromium.subscribed[self.origin].browser.wait_for(self._taken)
+        plaintext = messages[self._taken - 1].plaintext.decode()
+        self.deliver(plaintext)
+        message: dict[str, Any] = json.loads(plaintext)
+        return message
+
+    def hear(self, kind: str, tab: Page | None = None) -> dict[str, Any]:
+        """Return the first of a kind that the service worker tells a tab, or this one; wait for it."""
+        found = (tab or self.page).wait_for_function(
+            "(kind) => heard.find((message) => message.kind === kind)", arg=kind, timeout=DEADLINE_SECONDS * 1000
+        )
+        message: dict[str, Any] = found.json_value()
+        return message
+
+    def deliver(self, message: str) -> None:
+        self._chromium.deliver(self.origin, message)
+
+    def shown(self) -> list[dict[str, Any]]:
+        """What the browser says is shown, member by member.
+
+        Chromium forgets what is just being shown when it is asked: wait for it on the desktop before.
+        """
+        found: list[dict[str, Any]] = self.worker.evaluate(SHOWN)
+        return found
+
+    def clear(self) -> None:
+        """Wipe everything off the screen."""
+        self.desktop.clear()
+        until(lambda: not self.shown(), "an empty screen")
+
+    def look_into(self, name: str) -> list[Any]:
+        """Return what the service worker noted: its `complaints`, or its `badges`."""
+        noted: list[Any] = self.worker.evaluate(f"self.{name}")
+        return noted
+
+
+def send(client: httpx.Client, subscription_id: str, **notification: Any) -> str:
+    """Send to one subscription through the API, and return the notification's id."""
+    answer = client.post("/notifications/send/", json=notification | {"subscription_ids": [subscription_id]})
+    assert answer.status_code == 200, answer.text
+    sent: str = answer.json()["notification_id"]
+    return sent
