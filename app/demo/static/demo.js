@@ -33,8 +33,7 @@ const tickedTopics = () => topicBoxes.filter((box) => box.checked).map((box) => 
 async function start() {
   show(await push.status());
   if (status?.topics.length || status?.state === "on") {
-    topicBoxes.forEach((box) => (box.checked = status?.topics.includes(box.value) ?? false));
-    showExamples();
+    tickTopics();
   }
   void watch();
 }
@@ -48,9 +47,20 @@ async function unsubscribe() {
 }
 
 async function saveTopics() {
-  if (status?.state === "on") {
-    show(await push.setTopics(tickedTopics()));
+  showExamples();
+  if (status?.state !== "on") {
+    return;
   }
+  try {
+    show(await push.setTopics(tickedTopics()));
+  } catch (error) {
+    tickTopics(); // as they are still
+    throw error;
+  }
+}
+
+function tickTopics() {
+  topicBoxes.forEach((box) => (box.checked = status?.topics.includes(box.value) ?? false));
   showExamples();
 }
 
