@@ -41,7 +41,7 @@ fuzz: $(INSTALLED) ## Try at random what input can break, five minutes; FUZZ_EXA
 drill: $(INSTALLED) ## Kill it, stop its database, set its clocks wrong: nobody may be lost (14 minutes)
 	@$(BIN)/python -m pytest tests/drill -q
 
-bench: $(INSTALLED) ## Measure deliveries beside peers in the same run, eight minutes (loopback only)
+bench: $(INSTALLED) ## Measure deliveries beside peers in the same run, nine minutes (loopback only)
 	@exec $(BIN)/python -W ignore -m tests.benchmark
 
 clean: ## Remove the virtual environment and caches; .data/ stays

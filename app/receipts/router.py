@@ -3,9 +3,9 @@
 It is async and reads the body by itself: a thousand of these a second are to leave the process time for the rest.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
@@ -22,11 +22,6 @@ _SCHEMA["properties"]["receipts"]["items"] = ReceiptIn.model_json_schema()
 _SCHEMA.pop("$defs")
 
 
-async def get_receipts(request: Request) -> Receipts:
-    receipts: Receipts = request.app.state.receipts
-    return receipts
-
-
 router = api_router(prefix="/receipts", tags=["receipts"])
 
 
@@ -37,7 +32,7 @@ router = api_router(prefix="/receipts", tags=["receipts"])
     responses=problem_responses(403, 422, 503),
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}}}},
 )
-async def report_receipts(request: Request, receipts: Annotated[Receipts, Depends(get_receipts)]) -> Response:
+async def report_receipts(request: Request) -> Response:
     """For service workers: 1 to 100 receipts, each with the token that its push message carried. No login.
 
     Answered once they are stored. Of each delivery the first `displayed`, the first `clicked` and the first
@@ -47,6 +42,7 @@ async def report_receipts(request: Request, receipts: Annotated[Receipts, Depend
     body = await request.body()
     if len(body) > MAX_BODY_BYTES:
         raise TooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes.")
+    receipts: Receipts = request.app.state.receipts
     told = await receipts.report(_read(body).receipts)
     return Response(told.model_dump_json(), media_type="application/json")
 
