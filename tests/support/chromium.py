@@ -80,29 +80,34 @@ class Chromium:
         self.context.grant_permissions(["notifications"], origin=origin)
         page = self.context.new_page()
         page.goto(origin + address)
+        page.evaluate("ready")
         return page
 
-    def pages_of(self, origin: str) -> list[Page]:
-        return [page for page in self.context.pages if origin_of(page.url) == origin]
+    def tab_at(self, url: str) -> Page | None:
+        self._hear()
+        return next((page for page in self.context.pages if page.url == url), None)
 
-    def leave(self, origin: str) -> None:
-        """Close the site's pages."""
-        for page in self.pages_of(origin):
-            page.close()
+    def tidy_up(self, *, but: Page | None = None) -> None:
+        """Wipe the desktop, and close all pages but this one and Chromium's first."""
+        self.desktop.clear()
+        self._hear()
+        for page in self.context.pages[1:]:
+            if page is not but:
+                page.close()
 
     def worker_of(self, origin: str) -> Worker:
         return next(worker for worker in self.context.service_workers if worker.url.startswith(origin + "/"))
 
     def deliver(self, origin: str, message: str) -> None:
         """Hand a push message's plaintext to a site's service worker; an empty one comes as none at all."""
-        until(lambda: self._hears() and origin in self._registrations, f"a service worker of {origin}")
+        until(lambda: self._hear() or origin in self._registrations, f"a service worker of {origin}")
         registration = self._registrations[origin]
         message_for = {"origin": origin, "registrationId": registration, "data": message}
         self._devtools.send("ServiceWorker.deliverPushMessage", message_for)
 
-    def _hears(self) -> bool:
-        """Let Playwright hand out what DevTools told it: it does while it is called."""
-        return self.context.pages[0].evaluate("true") is True
+    def _hear(self) -> None:
+        """Take in what Chromium told us: Playwright hands it out while it is called."""
+        self.context.pages[0].evaluate("null")
 
     def _note(self, event: dict[str, Any]) -> None:
         for registration in event["registrations"]:

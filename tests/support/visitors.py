@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import httpx
 from playwright.sync_api import Page, Worker
 
 from tests.support.chromium import Chromium
@@ -21,11 +20,14 @@ REGISTER = """(script) => navigator.serviceWorker.register(script).then(() => na
 
 
 class Visitor:
-    """Is at `origin`, in the tab `page`; `service` is our service's URL, and `token` what the site gives for it."""
+    """Is at `origin`, in the tab `page`.
 
-    def __init__(self, chromium: Chromium, origin: str, *, service: str, token: str) -> None:
+    `service` is our service's URL, `token` what the site gives for it, `friend` an origin that clicks may open.
+    """
+
+    def __init__(self, chromium: Chromium, origin: str, *, service: str, token: str = "", friend: str = "") -> None:
         self._chromium = chromium
-        self._fragment = f"#service={service}&token={token}"
+        self._fragment = f"#service={service}&token={token}&friend={friend}"
         self._service = service
         self._taken = 0
         self.origin = origin
@@ -39,10 +41,17 @@ class Visitor:
     def worker(self) -> Worker:
         return self._chromium.worker_of(self.origin)
 
+    def wait_for_tab(self, url: str) -> Page:
+        """Return the tab with this address, of whatever site, once there is one."""
+        until(lambda: self._chromium.tab_at(url), f"a tab at {url}")
+        found = self._chromium.tab_at(url)
+        assert found is not None
+        return found
+
     @property
-    def tabs(self) -> list[str]:
-        """The open pages of this site, without their fragments."""
-        return [page.url.partition("#")[0] for page in self._chromium.pages_of(self.origin)]
+    def tabs(self) -> int:
+        """How many tabs are open, of whatever site."""
+        return len(self._chromium.context.pages)
 
     def open(self, address: str) -> Page:
         """Visit a page of the site in a tab of its own."""
@@ -88,20 +97,14 @@ class Visitor:
         found: list[dict[str, Any]] = self.worker.evaluate(SHOWN)
         return found
 
-    def clear(self) -> None:
-        """Wipe everything off the screen."""
-        self.desktop.clear()
+    def start_over(self) -> None:
+        """Wipe the desktop, close all tabs but the first, and forget what was heard and focused."""
+        self._chromium.tidy_up(but=self.page)
         until(lambda: not self.shown(), "an empty screen")
+        self.page.evaluate("heard.length = 0")
+        self.worker.evaluate("focused.length = 0")
 
     def look_into(self, name: str) -> list[Any]:
-        """Return what the service worker noted: its `complaints`, or its `badges`."""
+        """Return what the service worker noted: its `complaints`, `badges`, or what it `focused`."""
         noted: list[Any] = self.worker.evaluate(f"self.{name}")
         return noted
-
-
-def send(client: httpx.Client, subscription_id: str, **notification: Any) -> str:
-    """Send to one subscription through the API, and return the notification's id."""
-    answer = client.post("/notifications/send/", json=notification | {"subscription_ids": [subscription_id]})
-    assert answer.status_code == 200, answer.text
-    sent: str = answer.json()["notification_id"]
-    return sent

@@ -54,5 +54,4 @@ def visitor(chromium: Chromium, origins: Iterator[str], server: LiveServer) -> I
     arrived = Visitor(chromium, next(origins), service=server.url, token=make_token(user_id=name))
     yield arrived
     print(server.output(), *chromium.console, sep="\n")
-    chromium.leave(arrived.origin)
-    chromium.desktop.clear()
+    chromium.tidy_up()

@@ -66,16 +66,15 @@ READABLE = {
 
 @pytest.fixture(scope="module")
 def visitor(chromium: Chromium, origins: Iterator[str], server: LiveServer) -> Iterator[Visitor]:
-    arrived = Visitor(chromium, next(origins), service=server.url, token="")
+    arrived = Visitor(chromium, next(origins), service=server.url)
     arrived.register()
     yield arrived
-    chromium.leave(arrived.origin)
-    chromium.desktop.clear()
+    chromium.tidy_up()
 
 
 def deliver(visitor: Visitor, message: str, title: str) -> dict[str, Any]:
     """Return what a message shows, when nothing else is on screen."""
-    visitor.clear()
+    visitor.start_over()
     visitor.deliver(message)
     visitor.desktop.wait_for(title)
     [shown] = visitor.shown()

@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.visitors import Visitor, send
+from tests.support.demo_page import send
+from tests.support.visitors import Visitor
 
 # Pictures and links lead to the site itself, whose server has a page for every address.
 EVERYTHING: dict[str, Any] = {

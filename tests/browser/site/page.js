@@ -1,19 +1,18 @@
-// A site's page as our documentation has it. Service and token come in the address, as each test has its own.
+// A site's page as our documentation has it. What each test has of its own comes in the address.
 
-const { hash } = window.location;
-const { service, token } = Object.fromEntries(new URLSearchParams(hash.slice(1)));
-
-/** What the service worker said. */
-window.heard = [];
+window.heard = []; // what the service worker said
 navigator.serviceWorker.addEventListener("message", ({ data }) => window.heard.push(data));
 navigator.serviceWorker.startMessages();
 
-if (service) {
-  const { PushClient } = await import(`${service}/sdk/push-client.js`);
-  window.push = new PushClient({
-    service,
-    token: async () => token,
-    worker: `/service-worker.js?service=${service}`,
-    allowedOrigins: ["http://shop.localhost:9"],
-  });
-}
+window.ready = (async () => {
+  const { service, token, friend } = Object.fromEntries(new URLSearchParams(window.location.hash.slice(1)));
+  if (service) {
+    const { PushClient } = await import(`${service}/sdk/push-client.js`);
+    window.push = new PushClient({
+      service,
+      token: async () => token,
+      worker: `/service-worker.js?service=${service}`,
+      allowedOrigins: friend ? [friend] : [],
+    });
+  }
+})();

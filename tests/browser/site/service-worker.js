@@ -13,6 +13,14 @@ WorkerNavigator.prototype.setAppBadge = function (...numbers) {
   return setAppBadge.apply(this, numbers);
 };
 
+site.focused = [];
+const { focus } = WindowClient.prototype;
+WindowClient.prototype.focus = async function () {
+  const client = await focus.call(this);
+  site.focused.push(client.url);
+  return client;
+};
+
 const settings = new URL(site.location).searchParams;
 importScripts(`${settings.get("service")}/sdk/push-sw.js`);
 
