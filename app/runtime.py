@@ -56,8 +56,12 @@ class Runtime:
         self._periodic.add("database-gauges", gauges, interval_seconds=GAUGES_EVERY_SECONDS, close=gauges.close)
         guard = MassLossGuard()
         self._periodic.add("mass-loss-guard", guard, interval_seconds=GUARD_EVERY_SECONDS, close=guard.close)
-        self._periodic.add("prepare-database", self._prepare, interval_seconds=PREPARE_EVERY_SECONDS)
-        self._periodic.add("idempotency-keys", purge, interval_seconds=PURGE_EVERY_SECONDS)
+        # Each has a thread and a connection: what was just done, or can wait, is not done at the start.
+        for name, job, seconds in (
+            ("prepare-database", self._prepare, PREPARE_EVERY_SECONDS),
+            ("idempotency-keys", purge, PURGE_EVERY_SECONDS),
+        ):
+            self._periodic.add(name, job, interval_seconds=seconds, first_after_seconds=seconds)
         retention = Retention(settings.log_retention_days)
         self._periodic.add(
             "retention",
