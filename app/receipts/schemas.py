@@ -32,6 +32,7 @@ class ReceiptIn(BaseModel):
         Field(
             ge=0,
             allow_inf_nan=False,
+            strict=True,
             description="How long before sending this it happened, by the browser's own clock.",
         ),
     ] = 0.0
