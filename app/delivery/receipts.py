@@ -10,19 +10,25 @@ goes by
    either he counts what was written here, or he has closed it, and its counts are corrected here.
 3. the receipts themselves: the first of an event is kept.
 
+Cancelling passes over batches that are held here, and leaves them to wait for their next try. To add a receipt
+waits for whoever is just cancelling: who looks after that sees it, and hastens them (cancel.py).
+
 A row that is delivered stays so: the worker whose push service has not answered yet, and whoever would try again,
 find it pending no more.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
+from uuid import UUID
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from app.db.arrays import plain_array, text_array
+from app.delivery import cancel
 from app.delivery.partitions import partition_of
 from app.delivery.report import Event, Report, Verdict, Written
 from app.delivery.token import DeliveryKey
@@ -36,6 +42,15 @@ class _Row(NamedTuple):
     tenant_id: str
     batch_id: str
     status: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Batches:
+    """Which batches another holds; of those held, which are told of their deliveries, and whose wait for a try."""
+
+    busy: set[str] = field(default_factory=set)
+    told: set[str] = field(default_factory=set)
+    waiting_of: set[UUID] = field(default_factory=set)
 
 
 _DELIVERED = DeliveryStatus.DELIVERED.value
@@ -65,7 +80,9 @@ _HOLD_ROWS = _BY_KEY + "FOR NO KEY UPDATE OF log SKIP LOCKED"
 # A batch that nobody has had is pending as a whole to whoever counts, and a closed one has counts of its own.
 _HOLD_BATCHES = text(
     """
-    SELECT CAST(id AS text), sent_count IS NOT NULL OR (state <> 'closed' AND claimed_at IS NULL)
+    SELECT CAST(id AS text),
+           sent_count IS NOT NULL OR (state <> 'closed' AND claimed_at IS NULL),
+           CASE WHEN state = 'ready' AND not_before > now() THEN notification_id END
     FROM push_delivery_batches
     WHERE id = ANY(CAST(:ids AS uuid[]))
     FOR NO KEY UPDATE SKIP LOCKED
@@ -142,13 +159,13 @@ def write(session: Session, reports: Sequence[Report]) -> list[Written]:
         and report.delivery in rows
         and rows[report.delivery].status != _DELIVERED
     }
-    told, busy_batches = _hold_batches(session, {rows[delivery].batch_id for delivery in becoming})
-    waiting = {delivery for delivery in becoming if rows[delivery].batch_id in busy_batches}
+    batches = _hold_batches(session, {rows[delivery].batch_id for delivery in becoming})
+    waiting = {delivery for delivery in becoming if rows[delivery].batch_id in batches.busy}
     delivered = {delivery: report for delivery, report in becoming.items() if delivery not in waiting}
     if delivered:
         values = {**_keys(delivered), "seconds_ago": _seconds(delivered.values())}
         session.execute(_on(partition, _DELIVER), values)
-        _correct(session, told, [rows[delivery] for delivery in delivered])
+        _correct(session, batches.told, [rows[delivery] for delivery in delivered])
 
     def unwritten(report: Report) -> Written | None:
         if report.delivery not in rows:
@@ -159,6 +176,8 @@ def write(session: Session, reports: Sequence[Report]) -> list[Written]:
     written = [unwritten(report) for report in reports]
     ready = [report for report, not_now in zip(reports, written, strict=True) if not_now is None]
     added = iter(_add(session, ready, rows))
+    for notification_id in batches.waiting_of:
+        cancel.hasten_if_cancelled(session, notification_id)
     return [not_now or next(added) for not_now in written]
 
 
@@ -176,17 +195,21 @@ def _hold_rows(
     return rows, {missing[number - 1] for number, *_ in there}
 
 
-def _hold_batches(session: Session, batch_ids: Collection[str]) -> tuple[set[str], set[str]]:
-    """Hold these batches; return those whose row tells of their deliveries, and those that another holds.
-
-    One that is gone, which retention deletes before its rows, is neither.
-    """
+def _hold_batches(session: Session, batch_ids: Collection[str]) -> _Batches:
+    """Hold these batches. One that is gone, which retention deletes before its rows, needs no holding."""
+    batches = _Batches()
     if not batch_ids:
-        return set(), set()
-    held: dict[str, bool] = dict(session.execute(_HOLD_BATCHES, {"ids": plain_array(batch_ids)}).all())
-    missing = batch_ids - held.keys()
-    busy = set(session.scalars(_WHICH_BATCHES, {"ids": plain_array(missing)})) if missing else set()
-    return {batch_id for batch_id, is_told in held.items() if is_told}, busy
+        return batches
+    missing = set(batch_ids)
+    for batch_id, is_told, waiting_of in session.execute(_HOLD_BATCHES, {"ids": plain_array(batch_ids)}):
+        missing.discard(batch_id)
+        if is_told:
+            batches.told.add(batch_id)
+        if waiting_of is not None:
+            batches.waiting_of.add(waiting_of)
+    if missing:
+        batches.busy.update(session.scalars(_WHICH_BATCHES, {"ids": plain_array(missing)}))
+    return batches
 
 
 def _add(session: Session, reports: Sequence[Report], rows: Mapping[DeliveryKey, _Row]) -> list[Written]:

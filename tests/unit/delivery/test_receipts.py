@@ -6,19 +6,20 @@ from threading import Thread
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.db.session import SessionFactory, transaction
 from app.delivery import closing, receipts
+from app.delivery.cancel import cancel
 from app.delivery.erasing import unlink
 from app.delivery.finish import finish_if_done
 from app.delivery.lease import lease_batch
 from app.delivery.partitions import drop_month
 from app.delivery.report import Event, Report, Verdict, Written
 from app.delivery.token import DeliveryKey
-from app.models import DeliveryBatch, DeliveryLog, DeliveryStatus
+from app.models import DeliveryBatch, DeliveryLog, DeliveryStatus, Notification
 from app.receipts.service import record
 from app.users.repository import forget_receipts
 from tests.support.delivery import is_somebody_waiting
@@ -202,6 +203,28 @@ def test_a_receipt_that_is_written_waits_for_nobody_who_claims(sessions: Session
         assert verdicts(sessions, displayed(delivery)) == [Verdict.BUSY]
 
     assert verdicts(sessions, displayed(delivery)) == [Verdict.ACCEPTED]
+    assert adds_up(sessions, delivery)
+
+
+def test_who_cancels_meanwhile_lets_nothing_wait_for_its_next_try(sessions: SessionFactory) -> None:
+    """Cancelling passes over the batch that is held for the receipt; who holds it sees to it."""
+    delivery, _ = deliveries(sessions, {"pending": 2})
+    batch = DeliveryBatch.notification_id == delivery.notification_id
+    with transaction(sessions) as session:
+        later = func.now() + timedelta(hours=1)
+        session.execute(update(DeliveryBatch).where(batch).values(not_before=later, claimed_at=func.now()))
+
+    reporter = Thread(target=lambda: record(sessions, [displayed(delivery)]))
+    with transaction(sessions) as session:
+        notification = session.get_one(Notification, delivery.notification_id, with_for_update=True)
+        reporter.start()
+        until(lambda: is_somebody_waiting(sessions), "the receipt waits for who cancels")
+        cancel(session, notification)
+    reporter.join()
+
+    with transaction(sessions) as session:
+        assert session.scalars(select(DeliveryBatch.not_before <= func.now()).where(batch)).one()
+    assert row_of(sessions, delivery).status == DeliveryStatus.DELIVERED
     assert adds_up(sessions, delivery)
 
 
