@@ -15,7 +15,7 @@ from app.push.endpoint import EndpointPolicy
 from app.push.message import PushMessage
 from app.push.pace import Pace
 from app.push.sender import DEFAULT_TIMEOUTS, Outcomes, Timeouts, never
-from app.push.trust import ca_bundle, client_tls
+from app.push.trust import ca_bundle, ensure_readable
 from app.push.vapid import VapidSigner
 
 # Well under the second that the port promises, so that a yield is never late.
@@ -34,8 +34,8 @@ class CurlSender:
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         resolve_host: Resolve | None = None,
     ) -> None:
-        client_tls(ca_file)  # raises OSError for a bundle that cannot be read: now, not with the first message
         self._ca_file = ca_bundle(ca_file)
+        ensure_readable(self._ca_file)  # now, not with the first message
         self._timeouts = timeouts
         self._resolve = resolve_host or partial(resolve, allow_loopback=policy.allow_loopback)
         self._preparation = Preparation(policy=policy, signer=signer)

@@ -1,6 +1,7 @@
 """Whose certificates we believe. The environment (SSL_CERT_FILE, REQUESTS_CA_BUNDLE, SSLKEYLOGFILE) has no say."""
 
 import ssl
+from functools import cache
 from pathlib import Path
 
 import certifi
@@ -27,3 +28,9 @@ def client_tls(ca_file: Path | None) -> ssl.SSLContext:
     context.load_verify_locations(cafile=ca_bundle(ca_file))
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+@cache
+def ensure_readable(bundle: Path) -> None:
+    """Raise OSError when the CA bundle cannot be read. One that could is not read again: it takes 30 ms."""
+    client_tls(bundle)
