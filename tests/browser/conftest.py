@@ -1,21 +1,25 @@
 """One Firefox, one push service and one real server for all browser tests, and for each an origin of its own."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from sqlalchemy import select
+from typer.testing import CliRunner
 
+from app import cli
 from app.db.session import SessionFactory, create_sessions, transaction
 from app.models import Receipt
-from tests.support.api import SERVICE_HEADERS, LiveServer, launch, wait_until_it_answers
+from tests.support.api import SECRET_KEY, SERVICE_HEADERS, LiveServer, launch, wait_until_it_answers
 from tests.support.autopush import AutopushServer
 from tests.support.bidi import Browser
 from tests.support.databases import dispose, temporary_database
 from tests.support.demo_page import ReceiptsOf, Subscriber, subscribe, visit
 from tests.support.firefox import Firefox, find_firefox, push_preferences
+from tests.support.line import Line
 from tests.support.website import Website
 
 
@@ -102,6 +106,19 @@ def origin(server: LiveServer) -> str:
 
 
 @pytest.fixture
+def line(server: LiveServer) -> Iterator[Line]:
+    """The browser's way to the service."""
+    with Line(urlsplit(server.url).port or 0) as line:
+        yield line
+
+
+@pytest.fixture
+def far_site(line: Line) -> str:
+    """An origin whose way to the service can be cut."""
+    return f"http://{uuid.uuid4().hex}.localhost:{line.port}"
+
+
+@pytest.fixture
 def page(browser: Browser, origin: str) -> Browser:
     """The demo page, with nothing pressed yet."""
     visit(browser, origin, until_it_is="off")
@@ -128,3 +145,20 @@ def client(server: LiveServer) -> Iterator[httpx.Client]:
     """A client with an API key, as the Django application is one."""
     with httpx.Client(base_url=server.url, headers=SERVICE_HEADERS, trust_env=False, timeout=60) as http:
         yield http
+
+
+@pytest.fixture
+def rotate_keys(service_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
+    """Runs `keys rotate` for the service's database."""
+    for name, value in {
+        "DATABASE_URL": service_database,
+        "SECRET_KEY": SECRET_KEY,
+        "DATA_DIR": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def rotate() -> None:
+        result = CliRunner().invoke(cli.cli, ["keys", "rotate"])
+        assert result.exit_code == 0, result.output
+
+    return rotate

@@ -1,13 +1,9 @@
 """What a real Firefox reports of a notification: shown, clicked, closed; also later, when it could not at once."""
 
-import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.api import LiveServer
 from tests.support.demo_page import (
     only_delivery_of,
     send,
@@ -15,7 +11,6 @@ from tests.support.demo_page import (
     visit,
     wait_until_delivered,
 )
-from tests.support.line import Line
 from tests.support.notification_area import NotificationArea
 from tests.support.waiting import until
 
@@ -31,19 +26,6 @@ KEPT = """new Promise((resolve, reject) => {
         };
     };
 })"""
-
-
-@pytest.fixture
-def line(server: LiveServer) -> Iterator[Line]:
-    """The browser's way to the service."""
-    with Line(urlsplit(server.url).port or 0) as line:
-        yield line
-
-
-@pytest.fixture
-def far_site(line: Line) -> str:
-    """An origin whose way to the service can be cut."""
-    return f"http://{uuid.uuid4().hex}.localhost:{line.port}"
 
 
 def test_a_click_is_reported_and_only_a_dismissal_is_a_closing(page, subscriber, client, receipts_of):

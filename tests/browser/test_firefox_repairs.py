@@ -1,10 +1,7 @@
 """Subscriptions that end, change or are forgotten, in a real Firefox: notifications go on coming, unasked."""
 
 import pytest
-from typer.testing import CliRunner
 
-from app import cli
-from tests.support.api import SECRET_KEY
 from tests.support.demo_page import (
     SUBSCRIPTION,
     TICKED,
@@ -13,6 +10,7 @@ from tests.support.demo_page import (
     subscribe,
     subscriber_of,
     tick,
+    unsubscribe,
     visit,
     wait_until_delivered,
 )
@@ -27,23 +25,6 @@ DROP_DATABASE = """new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(true);
     request.onerror = () => reject(request.error);
 })"""
-
-
-@pytest.fixture
-def rotate_keys(service_database, monkeypatch, tmp_path):
-    """Runs `keys rotate` for the service's database."""
-    for name, value in {
-        "DATABASE_URL": service_database,
-        "SECRET_KEY": SECRET_KEY,
-        "DATA_DIR": str(tmp_path),
-    }.items():
-        monkeypatch.setenv(name, value)
-
-    def rotate():
-        result = CliRunner().invoke(cli.cli, ["keys", "rotate"])
-        assert result.exit_code == 0, result.output
-
-    return rotate
 
 
 def is_shown(browser, client, subscription_id, title):
@@ -122,6 +103,20 @@ def test_what_the_service_forgot_is_stored_again_at_the_next_visit(page, subscri
     assert after.endpoint == subscriber.endpoint
     assert get(client, f"/subscriptions/{after.id}/")["topics"] == ["blog"]
     is_shown(page, client, after.id, "Remembered")
+
+
+def test_turning_off_without_a_network_is_told_to_the_service_at_the_next_visit(browser, line, far_site, client):
+    visit(browser, far_site, until_it_is="off")
+    stored = f"/subscriptions/{subscribe(browser).id}/"
+    line.cut()
+    unsubscribe(browser)
+    left = (browser.evaluate(SUBSCRIPTION), client.get(stored).status_code)
+
+    line.mend()
+    visit(browser, far_site, until_it_is="off")
+
+    assert left == (None, 200)
+    assert client.get(stored).status_code == 404
 
 
 def test_a_permission_taken_away_ends_it_and_given_back_it_waits_for_a_click(page, subscriber, client, origin):
