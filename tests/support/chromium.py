@@ -100,10 +100,14 @@ class Chromium:
 
     def deliver(self, origin: str, message: str) -> None:
         """Hand a push message's plaintext to a site's service worker; an empty one comes as none at all."""
-        until(lambda: self._hear() or origin in self._registrations, f"a service worker of {origin}")
+        until(lambda: self._knows(origin), f"a service worker of {origin}")
         registration = self._registrations[origin]
         message_for = {"origin": origin, "registrationId": registration, "data": message}
         self._devtools.send("ServiceWorker.deliverPushMessage", message_for)
+
+    def _knows(self, origin: str) -> bool:
+        self._hear()
+        return origin in self._registrations
 
     def _hear(self) -> None:
         """Take in what Chromium told us: Playwright hands it out while it is called."""

@@ -7,7 +7,7 @@ Sources: D-Bus Specification 0.43, Desktop Notifications Specification 1.3.
 
 import socket
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,12 +45,16 @@ BUS_ANSWERS: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Shown:
-    """A notification on screen. `buttons` are the actions' names by their labels, the whole notification's too."""
+    """A notification on screen. `buttons` are the actions' names by their labels, the whole notification's too.
+
+    `times`: how often the browser had it shown; each time after the first it replaced what was there.
+    """
 
     number: int
     title: str
     text: str
     buttons: dict[str, str]
+    times: int
     connection: socket.socket = field(repr=False)
 
 
@@ -121,13 +125,14 @@ class Desktop:
         self._send(connection, new_method_return(call, "u", (number,)), OUR_CONNECTION)
         ping = new_method_call(DBusAddress("/", bus_name=THEIR_CONNECTION, interface=f"{BUS}.Peer"), "Ping")
         buttons = dict(zip(actions[1::2], actions[::2], strict=True))
-        self._pinged[self._send(connection, ping, BUS)] = Shown(number, title, text, buttons, connection)
+        self._pinged[self._send(connection, ping, BUS)] = Shown(number, title, text, buttons, 1, connection)
 
     def _hear(self, answer: Message) -> None:
         shown = self._pinged.pop(answer.header.fields[HeaderFields.reply_serial], None)
         if shown is not None:
             with self._lock:
-                self._shown[shown.number] = shown
+                before = self._shown.get(shown.number)
+                self._shown[shown.number] = replace(shown, times=before.times + 1) if before else shown
 
     def _accept(self) -> None:
         while True:

@@ -1,10 +1,12 @@
 """Somebody who visits a site in Chromium: what pages and service worker do, and what is shown of it."""
 
 import json
+from collections import Counter
 from typing import Any
 
 from playwright.sync_api import Page, Worker
 
+from app.simulator import Browser
 from tests.support.chromium import Chromium
 from tests.support.desktop import Desktop
 from tests.support.waiting import DEADLINE_SECONDS, until
@@ -14,6 +16,17 @@ SHOWN = """async () => (await self.registration.getNotifications()).map((shown) 
   const { title, body, icon, image, badge, tag, timestamp, renotify, requireInteraction, silent, actions } = shown;
   return { title, body, icon, image, badge, tag, timestamp, renotify, requireInteraction, silent,
            actions: actions.map(({ action, title, icon }) => ({ action, title, icon })) };
+})"""
+KEPT = """new Promise((resolve, reject) => {
+  const opening = indexedDB.open("push-notification-service");
+  opening.onerror = () => reject(opening.error);
+  opening.onsuccess = () => {
+    const reading = opening.result.transaction("outbox").objectStore("outbox").getAll();
+    reading.onsuccess = () => {
+      opening.result.close();
+      resolve(reading.result.map(({ event }) => event));
+    };
+  };
 })"""
 REGISTER = """(script) => navigator.serviceWorker.register(script).then(() => navigator.serviceWorker.ready)
     .then((registration) => registration.scope)"""
@@ -29,13 +42,17 @@ class Visitor:
         self._chromium = chromium
         self._fragment = f"#service={service}&token={token}&friend={friend}"
         self._service = service
-        self._taken = 0
+        self._taken: Counter[str] = Counter()  # messages, by the endpoint
         self.origin = origin
         self.page = self.open("/")
 
     @property
     def desktop(self) -> Desktop:
         return self._chromium.desktop
+
+    @property
+    def _vendors(self) -> Browser:
+        return self._chromium.subscribed[self.origin].browser
 
     @property
     def worker(self) -> Worker:
@@ -71,9 +88,13 @@ class Visitor:
 
     def receive(self) -> dict[str, Any]:
         """Wait for the next push message at the vendor's push service, have it delivered, and return it."""
-        self._taken += 1
-        messages = self._chromium.subscribed[self.origin].browser.wait_for(self._taken)
-        plaintext = messages[self._taken - 1].plaintext.decode()
+        self._taken[self._vendors.endpoint] += 1
+        return self.receive_again()
+
+    def receive_again(self) -> dict[str, Any]:
+        """Have the last push message delivered once more, and return it."""
+        count = self._taken[self._vendors.endpoint]
+        plaintext = self._vendors.wait_for(count)[count - 1].plaintext.decode()
         self.deliver(plaintext)
         message: dict[str, Any] = json.loads(plaintext)
         return message
@@ -103,6 +124,10 @@ class Visitor:
         until(lambda: not self.shown(), "an empty screen")
         self.page.evaluate("heard.length = 0")
         self.worker.evaluate("focused.length = 0")
+
+    def wait_until_kept(self, events: list[str]) -> None:
+        """Wait until the receipts of just these events are kept in the browser, to be sent later."""
+        until(lambda: self.page.evaluate(KEPT) == events, f"receipts of {events} in the browser")
 
     def look_into(self, name: str) -> list[Any]:
         """Return what the service worker noted: its `complaints`, `badges`, or what it `focused`."""
