@@ -10,8 +10,8 @@ goes by
    either he counts what was written here, or he has closed it, and its counts are corrected here.
 3. the receipts themselves: the first of an event is kept.
 
-Cancelling passes over batches that are held here, and leaves them to wait for their next try. To add a receipt
-waits for whoever is just cancelling: who looks after that sees it, and hastens them (cancel.py).
+One thing is waited for: to add a receipt holds its notification against whoever cancels it. Cancelling passes over
+batches that are held here, and would leave them to wait for their next try: they are hastened here (cancel.py).
 
 A row that is delivered stays so: the worker whose push service has not answered yet, and whoever would try again,
 find it pending no more.
@@ -57,8 +57,10 @@ _DELIVERED = DeliveryStatus.DELIVERED.value
 # What a status is called among the counts of a closed batch, in which nothing is pending.
 _COUNTED = (DeliveryStatus.SENT.value, DeliveryStatus.FAILED.value, DeliveryStatus.EXPIRED.value)
 
-# Each row is to be found by its key, whatever the statistics say: see ledger.py.
+# Each row is to be found by its key, whatever the statistics say: see ledger.py. Whoever cancels is waited for, and
+# is done in a moment, or hangs: then these are to be sent again.
 _BY_KEY = """
+    SET LOCAL lock_timeout = '2s';
     SET LOCAL enable_hashjoin = off;
     SET LOCAL enable_mergejoin = off;
     SET LOCAL enable_seqscan = off;
