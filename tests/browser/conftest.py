@@ -1,5 +1,6 @@
 """One Firefox, one push service and one real server for all browser tests, and for each an origin of its own."""
 
+import json
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -148,8 +149,10 @@ def client(server: LiveServer) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def rotate_keys(service_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
-    """Runs `keys rotate` for the service's database."""
+def rotate_keys(
+    service_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[[], object]]:
+    """Runs `keys rotate` for the service's database. Afterwards there is but one key again, the newest."""
     for name, value in {
         "DATABASE_URL": service_database,
         "SECRET_KEY": SECRET_KEY,
@@ -157,8 +160,12 @@ def rotate_keys(service_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path
     }.items():
         monkeypatch.setenv(name, value)
 
-    def rotate() -> None:
-        result = CliRunner().invoke(cli.cli, ["keys", "rotate"])
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(cli.cli, ["keys", *arguments])
         assert result.exit_code == 0, result.output
+        return result.output
 
-    return rotate
+    yield lambda: run("rotate")
+    for key in json.loads(run("status", "--json")):
+        if key["state"] == "signing":
+            run("retire", key["public_key"], "--force", "--yes")
