@@ -17,9 +17,13 @@ from tests.support.desktop import Desktop
 from tests.support.waiting import until
 from tests.support.website import FILES
 
-# A proxy where nobody listens, for all but loopback: updates, Google's services and the rest reach nothing. Names
-# are the proxy's to look up.
-QUIET = ["--proxy-server=127.0.0.1:9", "--disable-sync", "--no-pings"]
+# A proxy where nobody listens for all but loopback, and no name is looked up: updates, Google's services and the rest
+# reach nothing.
+QUIET = [
+    "--proxy-server=127.0.0.1:9",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE *.localhost, EXCLUDE 127.0.0.1",
+    "--no-pings",
+]
 
 
 def find_chromium() -> str | None:
