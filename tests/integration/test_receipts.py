@@ -216,12 +216,6 @@ def test_a_page_of_any_origin_may_report_and_read_the_answer(client: TestClient,
         assert "access-control-allow-credentials" not in answer.headers
 
 
-def test_a_page_of_another_origin_reads_nothing_else(client: TestClient) -> None:
-    answer = client.get("/receipts-of-others/", headers={"Origin": ANOTHER_PAGE})
-
-    assert "access-control-allow-origin" not in answer.headers
-
-
 def test_while_the_database_is_away_a_browser_keeps_its_receipts_and_forged_ones_do_not_ask_it(
     app: FastAPI, client: TestClient, receive: Callable[..., list[Message]]
 ) -> None:
