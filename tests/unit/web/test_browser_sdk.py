@@ -1,5 +1,11 @@
-"""The SDK's files as the service gives them to any site's pages."""
+"""The SDK's files as the service gives them to any site's pages.
 
+How to change one: until its version is released, put the hash that the failing test shows into PUBLISHED. After
+that, a change is a new version: raise SDK_VERSION (app/web/browser_sdk.py) and the VERSION of both scripts, and add
+it to PUBLISHED with its hashes. Browsers and CDNs keep for a year what /sdk/<version>/ gave them.
+"""
+
+import hashlib
 import re
 
 import pytest
@@ -11,6 +17,14 @@ from tests.support.api import build_settings
 
 SITE = "https://blog.example.com"
 SCRIPTS = ("push-client.js", "push-sw.js")
+# By version, the SHA-256 of what was published under its name.
+PUBLISHED = {
+    "1.0.0": {
+        "push-client.d.ts": "89f7dcead46b4e3462f00d8ef85624f8e3b9f08c33e3b2d7d654393869067310",
+        "push-client.js": "d0e8f9aae9439421d0e2a4b3e676c72bd23727e324e0ccbeafb79137d9ffe83e",
+        "push-sw.js": "19855b5bf206bc6cc6dfbb935a811941409318071d11b67ef037f626b04c7ac3",
+    },
+}
 NEWEST, PINNED = "/sdk/push-client.js", f"/sdk/{SDK_VERSION}/push-client.js"
 
 
@@ -33,6 +47,15 @@ def test_a_script_names_the_version_that_the_service_gives_it(name: str) -> None
     script = (DIRECTORY / name).read_text(encoding="utf-8")
 
     assert re.findall(r"\bVERSION = \"([^\"]+)\"", script) == [SDK_VERSION]
+
+
+def test_what_is_published_under_a_version_never_changes(client: TestClient) -> None:
+    names = {path.name for path in DIRECTORY.iterdir()}
+
+    served = {name: client.get(f"/sdk/{SDK_VERSION}/{name}").content for name in names}
+
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in served.items()}
+    assert hashes == PUBLISHED[SDK_VERSION], "How to change a file of the SDK stands at the top of this one."
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
