@@ -6,6 +6,7 @@ shows appears on the tests' own desktop, where it is clicked.
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -14,11 +15,13 @@ from playwright.sync_api import BrowserContext, CDPSession, Page, Worker, sync_p
 
 from app.simulator import Browser, Simulator
 from tests.support.desktop import Desktop
-from tests.support.waiting import until
+from tests.support.waiting import DEADLINE_SECONDS, until
 from tests.support.website import FILES
 
-# A proxy where nobody listens for all but loopback, and no name is looked up: updates, Google's services and the rest
-# reach nothing.
+TIMEOUT_MILLISECONDS = 1000 * DEADLINE_SECONDS
+
+# A proxy where nobody listens for all but loopback, and no name is looked up: updates, Google's services and all
+# else reach nothing.
 QUIET = [
     "--proxy-server=127.0.0.1:9",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE *.localhost, EXCLUDE 127.0.0.1",
@@ -27,7 +30,9 @@ QUIET = [
 
 
 def find_chromium() -> str | None:
-    return shutil.which("chromium")
+    """Return Chromium's path, where it shows notifications over D-Bus. A snap's cannot use our directories."""
+    found = shutil.which("chromium")
+    return found if found and sys.platform == "linux" and "snap" not in Path(found).parts else None
 
 
 class Subscribed(NamedTuple):
@@ -56,10 +61,25 @@ class Chromium:
 
     def __enter__(self) -> Self:
         self._playwright = sync_playwright().start()
+        try:
+            self._launch()
+        except BaseException:
+            self._playwright.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.context.close()
+        finally:
+            self._playwright.stop()
+
+    def _launch(self) -> None:
         self.context: BrowserContext = self._playwright.chromium.launch_persistent_context(
             self._home / "profile",
             executable_path=self._binary,
             args=QUIET,
+            timeout=TIMEOUT_MILLISECONDS,
             env={
                 "PATH": os.environ.get("PATH", os.defpath),
                 "HOME": str(self._home),
@@ -67,17 +87,13 @@ class Chromium:
                 "DBUS_SESSION_BUS_ADDRESS": self.desktop.address,
             },
         )
+        self.context.set_default_timeout(TIMEOUT_MILLISECONDS)
         self.context.on("console", lambda message: self.console.append(f"{message.type}: {message.text}"))
         self.context.expose_binding("vendor", self._ask_vendor)
         self.context.add_init_script(path=FILES / "push-manager.js")
         self._devtools: CDPSession = self.context.new_cdp_session(self.context.pages[0])
         self._devtools.on("ServiceWorker.workerRegistrationUpdated", self._note)
         self._devtools.send("ServiceWorker.enable")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
-        self._playwright.stop()
 
     def visit(self, origin: str, address: str = "/") -> Page:
         """Open a page in a tab of its own; the site may show notifications."""
@@ -108,6 +124,10 @@ class Chromium:
         registration = self._registrations[origin]
         message_for = {"origin": origin, "registrationId": registration, "data": message}
         self._devtools.send("ServiceWorker.deliverPushMessage", message_for)
+
+    def stop_workers(self) -> None:
+        """Stop all service workers, as Chromium does with those that had nothing to do for half a minute."""
+        self._devtools.send("ServiceWorker.stopAllWorkers")
 
     def _knows(self, origin: str) -> bool:
         self._hear()

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Worker
 from app.simulator import Browser
 from tests.support.chromium import Chromium
 from tests.support.desktop import Desktop
-from tests.support.waiting import DEADLINE_SECONDS, until
+from tests.support.waiting import until
 
 # What a notification is made of, but for `data`, which is the service worker's own.
 SHOWN = """async () => (await self.registration.getNotifications()).map((shown) => {
@@ -102,7 +102,7 @@ class Visitor:
     def hear(self, kind: str, tab: Page | None = None) -> dict[str, Any]:
         """Return the first of a kind that the service worker tells a tab, or this one; wait for it."""
         found = (tab or self.page).wait_for_function(
-            "(kind) => heard.find((message) => message.kind === kind)", arg=kind, timeout=DEADLINE_SECONDS * 1000
+            "(kind) => heard.find((message) => message.kind === kind)", arg=kind
         )
         message: dict[str, Any] = found.json_value()
         return message

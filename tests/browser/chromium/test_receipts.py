@@ -106,3 +106,19 @@ def test_messages_that_come_together_can_all_be_clicked_and_are_counted_on_the_a
         visitor.desktop.click(alert)
     until(lambda: all("clicked" in receipts_of(notification_id) for notification_id in sent), "all clicks")
     until(lambda: visitor.look_into("badges")[-1] == 0, "no badge any more")
+
+
+def test_neither_an_open_page_nor_a_running_worker_is_needed(visitor, client, chromium, receipts_of):
+    subscription_id = visitor.subscribe()
+    sent = send(client, subscription_id, title="Nobody is here", body="", actions=REPLY)["notification_id"]
+    visitor.page.close()
+
+    chromium.stop_workers()
+    visitor.receive()
+    shown = visitor.desktop.wait_for("Nobody is here")
+    wait_until_delivered(client, sent)
+    chromium.stop_workers()
+    visitor.desktop.click(shown, "Reply")
+
+    visitor.wait_for_tab(f"{visitor.origin}/reply")
+    until(lambda: receipts_of(sent).keys() == {"displayed", "clicked"}, "both receipts")
