@@ -24,7 +24,7 @@ SECTIONS = [
 ]
 PATHS = re.compile(r"(?:app|alembic|docker|tests)/[\w/.{},-]*")
 PARAMETER = re.compile(r"{\w+}")
-NAMED_TEST = re.compile(r"`([\w/]+\.py)::(\w+)` \|$", re.MULTILINE)
+NAMED_TEST = re.compile(r"`([\w/.-]+\.(?:py|test\.js))::([^`]+)` \|$", re.MULTILINE)
 METHODS = re.compile(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`]*)`")
 
 
@@ -191,4 +191,5 @@ def test_every_attack_has_a_test_that_is_there() -> None:
 
 
 def _is_defined(file: Path, name: str) -> bool:
-    return file.exists() and f"\ndef {name}(" in file.read_text(encoding="utf-8")
+    definition = f"\ndef {name}(" if file.suffix == ".py" else f'\ntest("{name}", '
+    return file.exists() and definition in file.read_text(encoding="utf-8")
