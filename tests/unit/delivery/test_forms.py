@@ -121,7 +121,7 @@ def test_without_a_url_a_click_leads_to_the_site() -> None:
     assert payload["notification"].keys() == {"title", "navigate", "body", "tag", "mutable", "data"}
 
 
-@pytest.mark.parametrize("service", set(PushServiceKind) - {APPLE})
+@pytest.mark.parametrize("service", [each for each in PushServiceKind if each is not APPLE])
 def test_only_apples_browsers_get_the_declarative_form(service: PushServiceKind) -> None:
     assert PAYLOADS.form_of(notification(), service).content_type == OCTET_STREAM
 
