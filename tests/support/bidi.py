@@ -18,7 +18,7 @@ COMMAND_TIMEOUT_SECONDS = 60
 POLL_SECONDS = 0.02
 
 # Source: WebDriver, "Keyboard actions".
-TAB, ENTER, SPACE, SHIFT = "\ue004", "\ue007", " ", "\ue008"
+TAB, ENTER, SPACE = "\ue004", "\ue007", " "
 
 T = TypeVar("T")
 

@@ -4,13 +4,11 @@ Firefox hands notifications to it as it does to Windows, macOS or GNOME (nsIAler
 clicks. Firefox's own windows, which it shows where no desktop is, have neither buttons nor a place to stay.
 """
 
-import time
 from typing import Any, Self
 from uuid import uuid4
 
 from tests.support.bidi import Browser
-
-POLL_SECONDS = 0.02
+from tests.support.waiting import until
 
 TAKE_THE_PLACE = """(() => {
     const shown = new Map();
@@ -41,12 +39,12 @@ TAKE_THE_PLACE = """(() => {
         createInstance: (wanted) => service.QueryInterface(wanted),
     };
     registrar.registerFactory(id, "", contract, factory);
-    const give_back = () => {
+    const giveBack = () => {
         [...shown.keys()].forEach(end);
         registrar.unregisterFactory(id, factory);
         registrar.registerFactory(before, "", contract, null);
     };
-    globalThis[place] = { shown, end, give_back };
+    globalThis[place] = { shown, end, giveBack };
 })()"""
 SHOWN = """[...globalThis[place].shown.values()].map(({ alert }) => ({
     title: alert.title,
@@ -58,10 +56,6 @@ CLICK = """(() => {
     const [name, { alert, listener }] = [...shown].find(([, entry]) => entry.alert.title === title);
     listener.observe(action ? alert.getAction(action) : null, "alertclickcallback", alert.cookie);
     end(name);
-})()"""
-DISMISS = """(() => {
-    const { shown, end } = globalThis[place];
-    end([...shown].find(([, entry]) => entry.alert.title === title)[0]);
 })()"""
 
 
@@ -77,29 +71,21 @@ class NotificationArea:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._do("globalThis[place].give_back()")
+        self._do("globalThis[place].giveBack()")
 
-    def wait_for(self, title: str, *, seconds: float = 60) -> dict[str, Any]:
+    def wait_for(self, title: str) -> dict[str, Any]:
         """Return the notification of this title once it is shown: its title, text and actions."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            for notification in self.shown():
-                if notification["title"] == title:
-                    return notification
-            time.sleep(POLL_SECONDS)
-        raise AssertionError(f"waited {seconds:g} s in vain for {title!r}, shown is {self.shown()}")
-
-    def shown(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._do(SHOWN)
+        until(lambda: self._find(title) is not None, f"a notification {title!r}")
+        found = self._find(title)
+        assert found is not None
         return found
 
     def click(self, title: str, *, action: str | None = None) -> None:
         """Click the notification, or its button with this action. It goes away, as on any desktop."""
         self._do(CLICK, title=title, action=action)
 
-    def dismiss(self, title: str) -> None:
-        """Wave the notification away."""
-        self._do(DISMISS, title=title)
+    def _find(self, title: str) -> dict[str, Any] | None:
+        return next((each for each in self._do(SHOWN) if each["title"] == title), None)
 
     def _do(self, expression: str, **arguments: Any) -> Any:
         return self._browser.evaluate_as_firefox(expression, place=self._place, **arguments)
