@@ -93,15 +93,15 @@ def test_messages_that_come_together_can_all_be_clicked_and_are_counted_on_the_a
     visitor, client, receipts_of
 ):
     subscription_id = visitor.subscribe()
-    sent = [send(client, subscription_id, title=f"Part {part}", body="")["notification_id"] for part in range(12)]
+    sent = [send(client, subscription_id, title=f"Part {part}", body="")["notification_id"] for part in range(8)]
 
     for _ in sent:
         visitor.receive()
 
-    alerts = [visitor.desktop.wait_for(f"Part {part}") for part in range(12)]
+    alerts = [visitor.desktop.wait_for(f"Part {part}") for part in range(8)]
     for notification_id in sent:
         wait_until_delivered(client, notification_id)
-    assert visitor.look_into("badges")[-1] == 12
+    assert visitor.look_into("badges")[-1] == 8
     for alert in alerts:
         visitor.desktop.click(alert)
     until(lambda: all("clicked" in receipts_of(notification_id) for notification_id in sent), "all clicks")
