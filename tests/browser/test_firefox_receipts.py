@@ -82,8 +82,25 @@ def test_a_page_need_not_be_open(page, subscriber, client, receipts_of):
     assert wait_until_delivered(client, sent)["delivered_at"] is not None
 
 
+def test_an_open_page_reports_as_soon_as_the_browser_is_online_again(
+    page, subscriber, client, autopush, receipts_of
+):
+    sent = send(client, subscriber.id, title="Before the tunnel", body="")["notification_id"]
+    alert = page.wait_for_alert("Before the tunnel")
+    wait_until_delivered(client, sent)
+    hellos = len(autopush.journal.hellos)
+
+    with page.offline():
+        page.close_alert(alert)
+        page.wait_for(f"{KEPT}.then((events) => events.length === 1)")
+
+    until(lambda: "closed" in receipts_of(sent), "the closing")
+    page.wait_for(f"{KEPT}.then((events) => events.length === 0)")
+    autopush.wait_for(lambda journal: len(journal.hellos) > hellos, "Firefox, for the tests that follow")
+
+
 @pytest.mark.parametrize("chance", ["a visit", "a push"])
-def test_what_happens_offline_is_reported_when_there_is_a_chance(
+def test_what_happens_while_the_service_is_out_of_reach_is_reported_when_there_is_a_chance(
     browser, line, far_site, client, receipts_of, chance
 ):
     visit(browser, far_site, until_it_is="off")

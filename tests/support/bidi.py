@@ -6,7 +6,8 @@ Source: https://w3c.github.io/webdriver-bidi/, and Firefox's "moz:scope" for win
 import base64
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -128,6 +129,16 @@ class Browser:
         )
         answer = self._command("browsingContext.captureScreenshot", context=self._context, origin="document")
         path.write_bytes(base64.b64decode(answer["data"]))
+
+    @contextmanager
+    def offline(self) -> Iterator[None]:
+        """Firefox works offline for the block, and says so to its pages."""
+        self.evaluate_as_firefox("void (Services.io.offline = true)")
+        try:
+            self.wait_for("!navigator.onLine")
+            yield
+        finally:
+            self.evaluate_as_firefox("void (Services.io.offline = false)")
 
     def close_page(self) -> None:
         """Close the tab with the page, and go on in a new, empty one."""

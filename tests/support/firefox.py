@@ -32,6 +32,7 @@ QUIET: Mapping[str, str | int | bool] = {
     "dom.ipc.processCount": 1,
     "dom.ipc.processPrelaunch.enabled": False,
     "fission.autostart": False,
+    "network.disable-localhost-when-offline": True,
     "network.trr.mode": 5,
     "network.captive-portal-service.enabled": False,
     "network.connectivity-service.enabled": False,
