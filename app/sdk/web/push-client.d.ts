@@ -8,7 +8,7 @@ export interface PushOptions {
   tenant?: string;
   /**
    * Yields the JWT of whoever is logged in. Called whenever one is needed, and once more with `refresh: true` after
-   * the service refused one. Nothing (null, "") when nobody is logged in.
+   * the service refused one. Nothing (null, "") when nobody is logged in. It has 15 seconds.
    */
   token: (why: { refresh: boolean }) => Promise<string | null> | string | null;
   /** The site's service worker, which imports push-sw.js. Left out, the page has to have one already. */
@@ -88,7 +88,8 @@ export interface PushStatus {
 
 /** A notification as push-sw.js tells pages of it. */
 export interface PushNotification {
-  id: string;
+  /** Left out for a push that did not come from the service. */
+  id?: string;
   title: string;
   body?: string;
   type?: string;

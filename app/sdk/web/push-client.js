@@ -9,6 +9,7 @@ export const VERSION = "1.0.0";
 
 const NAME = "push-notification-service"; // of the database, of the lock, and of messages between page and worker
 const REQUEST_MS = 15_000;
+const TOKEN_MS = 15_000;
 const TURN_MS = 60_000;
 const WORKER_MS = 10_000;
 const PUSH_SERVICE_MS = 30_000;
@@ -24,7 +25,8 @@ const FIRST_IOS_WITH_PUSH = [16, 4];
  * @typedef {{topics?: string[]}} Wish what the person asked for just now
  *
  * What page and worker remember of a worker's scope. `wanted`: the person turned notifications on, and not off
- * since; an `id` that is not wanted is still to be deleted at the service. Keys are base64url without padding.
+ * since; an `id` that is not wanted is still to be deleted at the service. `userId`: whose topics these are, null
+ * for whoever is there. Keys are base64url without padding.
  * @typedef {{
  *   service: string, allowedOrigins: string[], wanted: boolean, topics: string[], id: string | null,
  *   endpoint: string | null, auth: string | null, applicationServerKey: string | null,
@@ -104,7 +106,8 @@ export class PushClient extends EventTarget {
     await this.#alone(async (registration) => {
       const saved = await this.#load(registration);
       const topics = wish.topics ?? saved?.topics ?? [];
-      await this.#agree(registration, await this.#save(registration, saved, { wanted: true, topics }), wish);
+      const changes = { wanted: true, topics, ...(wish.topics && { userId: null }) };
+      await this.#agree(registration, await this.#save(registration, saved, changes), wish);
     });
     return this.#done();
   }
@@ -115,7 +118,8 @@ export class PushClient extends EventTarget {
    */
   async unsubscribe() {
     seeThatItCan();
-    await this.#attempt(() => this.#alone((registration) => this.#leave(registration, { topics: [] })));
+    const changes = { topics: [], userId: null };
+    await this.#attempt(() => this.#alone((registration) => this.#leave(registration, changes)));
     return this.#describe();
   }
 
@@ -413,7 +417,8 @@ export class PushClient extends EventTarget {
   async #bearer(refresh) {
     let token;
     try {
-      token = await this.#options.token({ refresh });
+      const late = new PushError("token", "The site did not give a token in time.");
+      token = await within(TOKEN_MS, Promise.resolve(this.#options.token({ refresh })), late);
     } catch (cause) {
       throw new PushError("token", "The site gave no token.", { cause });
     }
@@ -434,7 +439,12 @@ export class PushClient extends EventTarget {
     const registration = await this.#registering;
     const turn = () => task(registration);
     const signal = AbortSignal.timeout(TURN_MS); // of the waiting, as the browser may have frozen a tab in its turn
-    return navigator.locks ? navigator.locks.request(`${NAME} ${registration.scope}`, { signal }, turn) : turn();
+    const { locks } = navigator;
+    try {
+      return await (locks ? locks.request(`${NAME} ${registration.scope}`, { signal }, turn) : turn());
+    } catch (error) {
+      throw asPushError(error);
+    }
   }
 
   /** @param {Registration} registration @returns {Promise<State | undefined>} */
@@ -483,13 +493,10 @@ export class PushClient extends EventTarget {
 const BLOCKED =
   "Notifications are blocked here. Allow them for this site in the browser's settings; private windows have none.";
 
-const NOT_STORED = {
-  ...{ id: null, endpoint: null, auth: null, applicationServerKey: null },
-  ...{ enabled: true, userId: null },
-};
+const NOT_STORED = { id: null, endpoint: null, auth: null, applicationServerKey: null, enabled: true };
 
 /** @type {State} */
-const NOTHING = { service: "", wanted: false, topics: [], allowedOrigins: [], ...NOT_STORED };
+const NOTHING = { service: "", wanted: false, topics: [], userId: null, allowedOrigins: [], ...NOT_STORED };
 
 /** @param {string} id */
 const pathOf = (id) => `/subscriptions/${id}/`;

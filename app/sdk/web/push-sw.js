@@ -43,6 +43,7 @@
   const VERSION = "1.0.0";
   const NAME = "push-notification-service"; // of our database, lock, messages and background sync
   const MARK = "pushNotificationService"; // in a notification's data: it is ours
+  const TOKEN = /^[\w-]{80}$/; // of a receipt
   const MAX_KEPT_RECEIPTS = 500;
   const MAX_RECEIPT_AGE_MS = 30 * 24 * 3600 * 1000;
   const RECEIPTS_PER_REQUEST = 100;
@@ -116,8 +117,9 @@
    * @param {any} event
    */
   async function receiveDeclarative({ notification, appBadge }) {
-    const push = normalise(flatten(notification, appBadge));
-    if (push.receipt) {
+    const push = pushOf(notification, appBadge);
+    if (push) {
+      dismissible.set(push.tag, push.id);
       const work = allOf(tellPages("received", push), countOnBadge(push, 1), report(push, "displayed"), repair());
       await Promise.race([work, new Promise((resolve) => setTimeout(resolve, DECLARATIVE_EVENT_MS))]);
     }
@@ -245,10 +247,16 @@
     );
   }
 
-  /** Return what a notification shows; null for one of somebody else. @param {any} notification @returns {?Push} */
-  function pushOf(notification) {
+  /**
+   * Return what a notification shows; null for one of somebody else.
+   *
+   * @param {any} notification shown by this script, or by the browser itself as it was declarative
+   * @param {unknown} [appBadge]
+   * @returns {?Push}
+   */
+  function pushOf(notification, appBadge) {
     const data = asObject(notification.data);
-    return data[MARK] ?? (asText(data.receipt) ? normalise(flatten(notification)) : null);
+    return data[MARK] ?? (TOKEN.test(data.receipt) ? normalise(flatten(notification, appBadge)) : null);
   }
 
   // Clicks
@@ -463,8 +471,8 @@
   }
 
   /** @param {string} service @param {string} path @param {object} body @param {RequestInit} [more] */
-  function post(service, path, body, more) {
-    return fetch(`${service.replace(/\/+$/, "")}/${path}`, {
+  async function post(service, path, body, more) {
+    const response = await fetch(`${service.replace(/\/+$/, "")}/${path}`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(body),
@@ -472,6 +480,10 @@
       signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
       ...more,
     });
+    if (/\bhtml\b/.test(response.headers.get("Content-Type") ?? "")) {
+      throw new Error("A page answered, so it was something between us and the service.");
+    }
+    return response;
   }
 
   // What page and worker share, in IndexedDB

@@ -38,6 +38,27 @@ for (const [what, token, requests] of [
   });
 }
 
+test("a token that never comes is told, and holds up no other tab", async () => {
+  const world = await World.subscribed();
+  let hangs;
+  const asked = new Promise((resolve) => (hangs = resolve));
+  const token = () => (hangs(), new Promise(() => {}));
+  const other = world.visit();
+  const stuck = new PushClient({ service: BASE, token });
+  const statuses = Promise.all([stuck.status(), other.status()]);
+
+  await asked;
+  world.browser.letTimePass();
+
+  assert.deepEqual(
+    (await statuses).map(({ state, reason }) => [state, reason]),
+    [
+      ["on", "token"],
+      ["on", undefined],
+    ],
+  );
+});
+
 test("a refusal carries status, problem and how long to wait, and nothing is tried again", async () => {
   const world = new World();
   const push = world.visit();
@@ -76,6 +97,24 @@ for (const [name, code, words] of [
     world.browser.subscribeErrors = [new DOMException("Registration failed", name)];
 
     await assert.rejects(world.visit().subscribe(), { code, message: words });
+  });
+}
+
+for (const [name, act] of [
+  ["subscribe", (push) => push.subscribe()],
+  ["setTopics", (push) => push.setTopics(["sport"])],
+]) {
+  test(`whatever else the browser refuses, ${name}() throws a PushError`, async () => {
+    const world = await World.subscribed();
+    const cause = new DOMException("The profile is damaged.", "AbortError");
+    const push = world.visit();
+    await push.status();
+    Object.defineProperty(globalThis.navigator, "locks", { value: { request: () => Promise.reject(cause) } });
+
+    const error = await act(push).catch((thrown) => thrown);
+
+    assert.ok(error instanceof PushError);
+    assert.deepEqual([error.code, error.message, error.cause], ["browser", cause.message, cause]);
   });
 }
 

@@ -219,6 +219,28 @@ test("another person at the same browser takes it over, without the topics of th
   assert.deepEqual(world.differences, []);
 });
 
+test("who turns it on after permission was taken from another person starts without their topics", async () => {
+  const world = await World.subscribed();
+  Object.assign(world.browser, { permission: "default", subscription: null });
+  await world.visit().status();
+
+  const { state, topics } = await world.visit({ token: "bob" }).subscribe();
+
+  assert.deepEqual([state, topics, world.service.stored[0].topics], ["on", [], []]);
+});
+
+test("the topics that another person asked for offline are theirs at the next visit", async () => {
+  const world = await World.subscribed();
+  const push = world.visit({ token: "bob" });
+  world.service.isAway = true;
+  await push.subscribe({ topics: ["sport"] }).catch(() => {});
+  world.service.isAway = false;
+
+  const { state, topics } = await world.visit({ token: "bob" }).status();
+
+  assert.deepEqual([state, topics, world.service.stored[0].user_id], ["on", ["sport"], "bob"]);
+});
+
 test("who was nobody by name and logs in keeps topics and subscription", async () => {
   const world = await World.subscribed({ token: "anybody" });
 

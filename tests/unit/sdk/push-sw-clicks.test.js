@@ -142,7 +142,8 @@ test("a window that takes long to open does not hold up the receipt", async () =
   assert.equal(await reported, `${STATE.service}/receipts/`);
 });
 
-for (const data of [null, undefined, 5, "text", [], { url: "/theirs" }, { id: "n1", receipt: 5 }]) {
+const OF_OTHERS = [null, undefined, 5, "text", [], { url: "/theirs" }, { receipt: 5 }, { receipt: "R-2041" }];
+for (const data of OF_OTHERS) {
   test(`a notification of somebody else, with data ${JSON.stringify(data)}, is left alone`, async () => {
     const worker = await FakeWorker.start();
     await worker.self.registration.showNotification("Theirs", { data });
@@ -166,6 +167,17 @@ test("a click on a notification that the browser made of a declarative message i
 
   assert.deepEqual(worker.opened, [navigate]);
   assert.deepEqual(worker.events, ["clicked"]);
+});
+
+test("one that the browser shows in the place of a clicked one can be dismissed", async () => {
+  const worker = await shown();
+  const notification = { title: "Newer", tag: "blog", data: { id: "n2", receipt: TOKEN }, close: () => {} };
+
+  await worker.click();
+  await worker.fire("push", { notification });
+  await worker.dismiss(notification);
+
+  assert.deepEqual(worker.events, ["displayed", "clicked", "displayed", "closed"]);
 });
 
 test("a dismissed notification is reported as closed, a clicked one is not", async () => {

@@ -68,6 +68,17 @@ for (const answer of [408, 425, 429, 500, 502, 503, OFFLINE]) {
   });
 }
 
+for (const answer of [200, 403, 404]) {
+  test(`after a ${answer} that is a page, not the service's word, a receipt is kept`, async () => {
+    const worker = await FakeWorker.start();
+    Object.assign(worker, { answer, answersPages: true });
+
+    await worker.push(PUSH);
+
+    assert.deepEqual(worker.outbox.map(({ token }) => token), [TOKEN]);
+  });
+}
+
 for (const [moment, happen] of [
   ["the next push", (worker) => worker.push(PUSH)],
   ["a page's visit", (worker) => worker.visit()],

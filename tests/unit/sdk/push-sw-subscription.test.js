@@ -117,6 +117,17 @@ test("a browser that does not subscribe again is left to the page", async () => 
   assert.deepEqual(worker.requests, []);
 });
 
+test("a proxy's page is not taken for the service's word", async () => {
+  const worker = await FakeWorker.start();
+  worker.subscription = subscriptionOf("new");
+  worker.answersPages = true;
+
+  await worker.visit();
+
+  assert.equal(worker.requests.length, 1);
+  assert.deepEqual(worker.state, STATE);
+});
+
 test("what a page changed meanwhile is not undone", async () => {
   const worker = await FakeWorker.start();
   const changed = { ...STATE, auth: "cGFnZQ", endpoint: "https://push.example.net/page" };

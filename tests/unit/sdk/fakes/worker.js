@@ -31,6 +31,7 @@ export class FakeWorker {
   syncs = [];
   requests = [];
   answer = 200; // of the service: a status, or a function of the URL that returns one or fails
+  answersPages = false; // as a proxy does that does not find the service
   subscription = subscriptionOf("old");
   turn = Promise.resolve(); // of those who want the lock
   now = Date.parse("2026-11-23T07:00:00Z");
@@ -97,7 +98,8 @@ export class FakeWorker {
   async #fetch(url, request) {
     this.requests.push({ url, ...request, json: JSON.parse(request.body) });
     const status = typeof this.answer === "function" ? await this.answer(url) : this.answer;
-    return { status, ok: status >= 200 && status < 300 };
+    const headers = new Headers({ "Content-Type": this.answersPages ? "text/html" : "application/json" });
+    return { status, headers, ok: status >= 200 && status < 300 };
   }
 
   #show(title, options) {
