@@ -230,6 +230,15 @@ test("without IndexedDB a receipt is sent at once", async () => {
   assert.deepEqual(worker.events, ["displayed"]);
 });
 
+test("a worker that was there before any page keeps receipts, too", async () => {
+  const worker = await FakeWorker.start({ state: null, options: { service: STATE.service } });
+  worker.answer = 503;
+
+  await worker.push(PUSH);
+
+  assert.equal(worker.outbox.length, 1);
+});
+
 for (const [what, push, given] of [
   ["a service that nobody named", PUSH, { state: null }],
   ["a push that carries no right to report", { ...PUSH, receipt: undefined }, {}],
