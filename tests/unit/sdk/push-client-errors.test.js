@@ -162,6 +162,15 @@ test("the worker that is being installed is waited for", async () => {
   assert.equal((await subscribed).state, "on");
 });
 
+test("a worker whose next version is being installed is not waited for", async () => {
+  const world = new World();
+  world.browser.registration.installing = Object.assign(new EventTarget(), { state: "installing" });
+
+  const { state } = await world.visit({ worker: "/sw.js" }).subscribe();
+
+  assert.equal(state, "on");
+});
+
 test("a worker that does not install is told, and tried again with the next call", async () => {
   const world = new World();
   const push = world.visit({ worker: "/sw.js" });
