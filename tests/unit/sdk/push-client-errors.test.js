@@ -153,14 +153,35 @@ test("the worker that is being installed is waited for", async () => {
   const installing = Object.assign(new EventTarget(), { state: "installing" });
   Object.assign(registration, { active: null, installing });
   const subscribed = world.visit({ worker: "/sw.js" }).subscribe();
-  await Promise.resolve();
+  await new Promise(setImmediate);
 
+  changeState(installing, "installed");
+  await new Promise(setImmediate);
+  const meanwhile = world.service.requests.length;
+  changeState(installing, "activating");
   Object.assign(registration, { active, installing: null });
-  installing.state = "activated";
-  installing.dispatchEvent(new Event("statechange"));
+  changeState(installing, "activated");
 
   assert.equal((await subscribed).state, "on");
+  assert.equal(meanwhile, 0);
 });
+
+test("a worker whose installation fails is told", async () => {
+  const world = new World();
+  const installing = Object.assign(new EventTarget(), { state: "installing" });
+  Object.assign(world.browser.registration, { active: null, installing });
+  const subscribed = world.visit({ worker: "/sw.js" }).subscribe();
+  await new Promise(setImmediate);
+
+  changeState(installing, "redundant");
+
+  await assert.rejects(subscribed, { code: "worker", message: /installation failed/ });
+});
+
+function changeState(worker, state) {
+  worker.state = state;
+  worker.dispatchEvent(new Event("statechange"));
+}
 
 test("a worker whose next version is being installed is not waited for", async () => {
   const world = new World();
