@@ -70,7 +70,7 @@ export class PushClient extends EventTarget {
   /** @type {PushStatus["repaired"]} */
   #repaired;
   /** @type {State | undefined} */
-  #remembered; // for browsers that keep nothing
+  #unkept; // what the browser could not keep
   #announced = "";
 
   /** @param {PushOptions} options */
@@ -450,9 +450,9 @@ export class PushClient extends EventTarget {
   /** @param {Registration} registration @returns {Promise<State | undefined>} */
   async #load({ scope }) {
     try {
-      return await inStore("readonly", (store) => store.get(scope));
+      return this.#unkept ?? (await inStore("readonly", (store) => store.get(scope)));
     } catch {
-      return this.#remembered;
+      return undefined;
     }
   }
 
@@ -464,11 +464,11 @@ export class PushClient extends EventTarget {
   async #save({ scope }, saved, changes) {
     const allowedOrigins = this.#options.allowedOrigins ?? saved?.allowedOrigins ?? [];
     const state = { ...NOTHING, ...saved, service: this.#service, allowedOrigins, ...changes };
-    this.#remembered = state;
     try {
       await inStore("readwrite", (store) => store.put(state, scope));
+      this.#unkept = undefined;
     } catch {
-      // A browser that keeps nothing: the service finds the subscription by its endpoint at the next visit.
+      this.#unkept = state; // the service finds the subscription by its endpoint at the next visit
     }
     return state;
   }

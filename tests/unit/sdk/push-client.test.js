@@ -131,16 +131,21 @@ test("topics cannot be set while it is off", async () => {
   await assert.rejects(push.setTopics(["blog"]), { code: "off" });
 });
 
-test("a browser that keeps nothing is subscribed all the same, and known again by its endpoint", async () => {
-  const world = new World();
-  world.browser.indexedDB.isBroken = true;
+for (const [what, trouble] of [
+  ["keeps nothing", { isBroken: true }],
+  ["has no room left", { isFull: true }],
+]) {
+  test(`a browser that ${what} is subscribed all the same, and known again by its endpoint`, async () => {
+    const world = new World();
+    Object.assign(world.browser.indexedDB, trouble);
 
-  const first = await world.visit().subscribe({ topics: ["blog"] });
-  const second = await world.visit().status();
+    const first = await world.visit().subscribe({ topics: ["blog"] });
+    const second = await world.visit().status();
 
-  assert.deepEqual([first.state, first.topics], ["on", ["blog"]]);
-  assert.deepEqual([second.state, second.topics, second.id], ["on", ["blog"], first.id]);
-});
+    assert.deepEqual([first.state, first.topics], ["on", ["blog"]]);
+    assert.deepEqual([second.state, second.topics, second.id], ["on", ["blog"], first.id]);
+  });
+}
 
 test("the page is told what the worker got, and of nobody else's messages", async () => {
   const world = new World();

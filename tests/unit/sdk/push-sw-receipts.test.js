@@ -221,13 +221,25 @@ test("receipts of pushes that come together go together", async () => {
   );
 });
 
-test("without IndexedDB a receipt is sent at once", async () => {
-  const database = Object.assign(new FakeIndexedDB(), { isBroken: true });
-  const worker = await FakeWorker.start({ database, options: { service: STATE.service } });
+for (const [what, trouble] of [
+  ["without IndexedDB", { isBroken: true }],
+  ["where nothing more can be kept", { isFull: true }],
+]) {
+  test(`${what} a receipt is sent at once`, async () => {
+    const database = Object.assign(new FakeIndexedDB(), trouble);
+    const worker = await FakeWorker.start({ database, state: null, options: { service: STATE.service } });
 
-  await worker.push(PUSH);
+    await worker.push(PUSH);
 
-  assert.deepEqual(worker.events, ["displayed"]);
+    assert.deepEqual(worker.events, ["displayed"]);
+  });
+}
+
+test("what cannot be read is not called empty", async () => {
+  const worker = await FakeWorker.start();
+  worker.database.isBroken = true;
+
+  assert.equal(await worker.self.pushNotificationService.flush(), false);
 });
 
 test("a worker that was there before any page keeps receipts, too", async () => {

@@ -21,7 +21,7 @@ SCRIPTS = ("push-client.js", "push-sw.js")
 PUBLISHED = {
     "1.0.0": {
         "push-client.d.ts": "4564f5020152b05cf3226bc9853d2a17017e26e84692edc865983d0802c2f8ae",
-        "push-client.js": "e996eab194371de53bc3439c6e011e6f7acc2b576b88d5e8ff21f26d884671b6",
+        "push-client.js": "7b9159b96fae8ed18877c118992960a87645ab1821d98672171b116fa86af7c8",
         "push-sw.js": "52feb64194d558ea2c50a8300dca386b26812e459ceb5ba4cf337dc56cfa859d",
     },
 }

@@ -109,8 +109,11 @@ export class FakeBrowser {
     }
   }
 
-  async #subscribe({ applicationServerKey }) {
+  async #subscribe({ applicationServerKey, userVisibleOnly }) {
     await this.onStep();
+    if (!userVisibleOnly) {
+      throw new DOMException("Chromium wants every push to be shown.", "NotAllowedError");
+    }
     const error = this.subscribeErrors.shift();
     if (error) {
       throw error;

@@ -4,6 +4,7 @@
 export class FakeIndexedDB {
   #databases = new Map();
   isBroken = false; // as in a profile that is damaged
+  isFull = false; // whoever wants to keep more is told by the end of the transaction
   onPut = async () => {}; // awaited before anything is kept
 
   open(name, version) {
@@ -78,6 +79,9 @@ class Transaction {
   async #put(store, value, key) {
     const copy = structuredClone(value);
     await this.database.owner.onPut(copy);
+    if (this.database.owner.isFull) {
+      throw new DOMException("There is no room left.", "QuotaExceededError");
+    }
     if (store.keyPath) {
       copy[store.keyPath] ??= store.next++;
     }
@@ -90,7 +94,12 @@ class Transaction {
     const request = { transaction: this };
     this.#open += 1;
     queueMicrotask(async () => {
-      request.result = await work();
+      try {
+        request.result = await work();
+      } catch (error) {
+        this.error = error;
+        return this.onabort?.({ target: this });
+      }
       request.onsuccess?.({ target: request });
       this.#open -= 1;
       await null; // whoever awaits the request may ask for more

@@ -87,8 +87,8 @@ export class FakeWorker {
         getNotifications: async ({ tag } = {}) => this.screen.filter((shown) => !tag || shown.tag === tag),
         pushManager: {
           getSubscription: async () => this.subscription,
-          subscribe: async ({ applicationServerKey }) =>
-            (this.subscription = subscriptionOf("new", applicationServerKey)),
+          subscribe: async ({ applicationServerKey, userVisibleOnly }) =>
+            (this.subscription = userVisibleOnly ? subscriptionOf("new", applicationServerKey) : null),
         },
         sync: { register: async (tag) => void this.syncs.push(tag) },
       },
