@@ -30,6 +30,12 @@ export class FakeIndexedDB {
     this.#databases.clear();
   }
 
+  /** How the stores of the SDK's database were made, by name. */
+  get stores() {
+    const made = this.#databases.get("push-notification-service") ?? [];
+    return Object.fromEntries([...made].map(([name, { rows, next, ...options }]) => [name, options]));
+  }
+
   /** All that a store of the SDK's database holds, by key. */
   content(store, name = "push-notification-service") {
     return Object.fromEntries(this.#databases.get(name)?.get(store)?.rows ?? []);
