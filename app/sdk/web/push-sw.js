@@ -138,8 +138,10 @@
       // A message that the service repeats, as it cannot know whether it arrived, must not alert twice.
       renotify: !before.some((notification) => pushOf(notification)?.id === id),
     });
+    const plain = present({ body, tag, data });
+    const bare = { ...plain, data: { [MARK]: { ...push, data: undefined } } }; // data may be too deep to be stored
     // Browsers end a subscription whose pushes show nothing: an option they do not take must not be the reason.
-    for (const attempt of [full, present({ body, tag, data })]) {
+    for (const attempt of [full, plain, bare]) {
       try {
         await apart(showing, looking, () => worker.registration.showNotification(title, attempt));
         return true;

@@ -82,6 +82,24 @@ test("an option that the browser refuses does not cost the notification", async 
   assert.deepEqual(worker.events, ["displayed"]);
 });
 
+test("data that the browser cannot store does not cost the notification, nor the click", async () => {
+  const worker = await FakeWorker.start();
+  const { registration } = worker.self;
+  const show = registration.showNotification;
+  registration.showNotification = async (title, options) => {
+    if (options.data.post) {
+      throw new DOMException("It is too deep.", "DataCloneError");
+    }
+    return show(title, options);
+  };
+
+  await worker.push({ ...PUSH, url: "/posts/1" });
+  await worker.click();
+
+  assert.deepEqual(worker.opened, [`${SITE}/posts/1`]);
+  assert.deepEqual(worker.events, ["displayed", "clicked"]);
+});
+
 test("what cannot be shown at all is not reported as displayed", async () => {
   const worker = await FakeWorker.start();
   worker.refused = ["tag"];

@@ -22,7 +22,7 @@ PUBLISHED = {
     "1.0.0": {
         "push-client.d.ts": "4564f5020152b05cf3226bc9853d2a17017e26e84692edc865983d0802c2f8ae",
         "push-client.js": "7b9159b96fae8ed18877c118992960a87645ab1821d98672171b116fa86af7c8",
-        "push-sw.js": "52feb64194d558ea2c50a8300dca386b26812e459ceb5ba4cf337dc56cfa859d",
+        "push-sw.js": "96150671c93ab65f74a2db99253f21dc8142af7097d58ff7ba51d842d995306f",
     },
 }
 NEWEST, PINNED = "/sdk/push-client.js", f"/sdk/{SDK_VERSION}/push-client.js"
