@@ -64,6 +64,8 @@ export class PushClient extends EventTarget {
   #registering;
   /** @type {Promise<void> | undefined} */
   #visiting;
+  /** @type {NotificationPermission | undefined} */
+  #permission; // at the last visit
   /** @type {PushError | undefined} */
   #trouble;
   #patientUntil = 0; // milliseconds since 1970: the service asked not to be called before
@@ -148,10 +150,17 @@ export class PushClient extends EventTarget {
     return this.#done();
   }
 
-  /** Reconcile, once a page load for all who call; again only if it failed, and not before the service wants it. */
+  /**
+   * Reconcile, once a page load for all who call; again only if it failed, and not before the service wants it, or
+   * if the permission has changed.
+   */
   async #visit() {
     if (findObstacle() || Date.now() < this.#patientUntil) {
       return;
+    }
+    if (this.#permission !== Notification.permission) {
+      this.#permission = Notification.permission;
+      this.#visiting = undefined;
     }
     this.#visiting ??= this.#attempt(() => this.#alone((registration) => this.#reconcile(registration)));
     await this.#visiting;
@@ -171,6 +180,7 @@ export class PushClient extends EventTarget {
 
   #done() {
     this.#trouble = undefined;
+    this.#permission = Notification.permission;
     this.#visiting = Promise.resolve();
     return this.#describe();
   }

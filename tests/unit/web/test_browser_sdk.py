@@ -21,7 +21,7 @@ SCRIPTS = ("push-client.js", "push-sw.js")
 PUBLISHED = {
     "1.0.0": {
         "push-client.d.ts": "4564f5020152b05cf3226bc9853d2a17017e26e84692edc865983d0802c2f8ae",
-        "push-client.js": "7b9159b96fae8ed18877c118992960a87645ab1821d98672171b116fa86af7c8",
+        "push-client.js": "a751301ab1f7128d63a5aff95ef4fe7bfd92479f4bd53106ce3f6b8b22b62d84",
         "push-sw.js": "96150671c93ab65f74a2db99253f21dc8142af7097d58ff7ba51d842d995306f",
     },
 }
