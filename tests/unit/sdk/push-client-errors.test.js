@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { PushClient, PushError } from "../../../app/sdk/web/push-client.js";
-import { BASE, KEY } from "./fakes/service.js";
+import { BASE, KEY, NEXT_KEY } from "./fakes/service.js";
 import { World } from "./fakes/world.js";
 
 test("a token that was refused is asked for once more, as a fresh one", async () => {
@@ -120,11 +120,19 @@ for (const [name, act] of [
 
 test("a subscription with another key that turns up late makes way", async () => {
   const world = new World();
-  world.browser.subscribeErrors = [new DOMException("There is one with another key.", "InvalidStateError")];
+  const push = world.visit();
+  const { pushManager } = world.browser.registration;
+  const { subscribe } = pushManager;
+  pushManager.subscribe = async (options) => {
+    pushManager.subscribe = subscribe;
+    await subscribe({ ...options, applicationServerKey: NEXT_KEY }); // another tab is faster
+    return subscribe(options);
+  };
 
-  const { state } = await world.visit().subscribe();
+  const { state } = await push.subscribe();
 
-  assert.deepEqual([state, world.differences], ["on", []]);
+  assert.deepEqual([state, world.service.stored[0].key, world.differences], ["on", KEY, []]);
+  assert.equal(world.browser.subscribed, 2);
 });
 
 test("a push service that never answers is told, not waited for", async () => {

@@ -35,6 +35,18 @@ test("a page that comes back online puts right what it could not before", async 
   assert.deepEqual(world.differences, []);
 });
 
+test("what works again is told without the trouble of before", async () => {
+  const world = await World.subscribed();
+  world.service.isAway = true;
+  const push = world.visit();
+  const before = await push.status();
+  world.service.isAway = false;
+
+  const { state, reason } = await push.subscribe();
+
+  assert.deepEqual([before.reason, state, reason], ["offline", "on", undefined]);
+});
+
 const HOTEL = [200, "<html>Log in to the hotel's network</html>"];
 for (const [what, ...refusals] of [
   ["no JSON", HOTEL],
