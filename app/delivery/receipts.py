@@ -10,8 +10,10 @@ goes by
    either he counts what was written here, or he has closed it, and its counts are corrected here.
 3. the receipts themselves: the first of an event is kept.
 
-One thing is waited for: to add a receipt holds its notification against whoever cancels it. Cancelling passes over
-batches that are held here, and would leave them to wait for their next try: they are hastened here (cancel.py).
+To add a receipt holds its notification against whoever cancels it, and would wait for him: what is just being
+cancelled is BUSY, too. That is looked at before, and not held until the end: cancelling would never have its turn
+where receipts come all the time. Who cancels in between is waited for. He passes over batches that are held here,
+and would leave them to wait for their next try: they are hastened here (cancel.py).
 
 A row that is delivered stays so: the worker whose push service has not answered yet, and whoever would try again,
 find it pending no more.
@@ -57,8 +59,16 @@ _DELIVERED = DeliveryStatus.DELIVERED.value
 # What a status is called among the counts of a closed batch, in which nothing is pending.
 _COUNTED = (DeliveryStatus.SENT.value, DeliveryStatus.FAILED.value, DeliveryStatus.EXPIRED.value)
 
-# Each row is to be found by its key, whatever the statistics say: see ledger.py. Whoever cancels is waited for, and
-# is done in a moment, or hangs: then these are to be sent again.
+_LOOK_WHO_IS_CANCELLED = text(
+    """
+    SAVEPOINT before_looking;
+    SELECT CAST(id AS text) FROM push_notifications
+    WHERE id = ANY(CAST(:ids AS uuid[]))
+    FOR KEY SHARE SKIP LOCKED
+    """
+)
+# Each row is to be found by its key, whatever the statistics say: see ledger.py. Whoever is waited for is done in a
+# moment, or hangs: then these are to be sent again.
 _BY_KEY = """
     SET LOCAL lock_timeout = '2s';
     SET LOCAL enable_hashjoin = off;
@@ -78,7 +88,7 @@ _BY_KEY = """
      AND log.notification_id = entry.notification_id
      AND log.subscription_id = entry.subscription_id
 """
-_HOLD_ROWS = _BY_KEY + "FOR NO KEY UPDATE OF log SKIP LOCKED"
+_HOLD_ROWS = f"ROLLBACK TO SAVEPOINT before_looking; {_BY_KEY} FOR NO KEY UPDATE OF log SKIP LOCKED"
 # A batch that nobody has had is pending as a whole to whoever counts, and a closed one has counts of its own.
 _HOLD_BATCHES = text(
     """
@@ -186,13 +196,15 @@ def write(session: Session, reports: Sequence[Report]) -> list[Written]:
 def _hold_rows(
     session: Session, partition: str, deliveries: Collection[DeliveryKey]
 ) -> tuple[dict[DeliveryKey, _Row], set[DeliveryKey]]:
-    """Return the rows that are held now, and the deliveries whose rows another holds."""
-    wanted = list(deliveries)
+    """Return the rows that are held now, and the deliveries whose rows or notifications another holds."""
+    notification_ids = plain_array({delivery.notification_id for delivery in deliveries})
+    free = {UUID(each) for each in session.scalars(_LOOK_WHO_IS_CANCELLED, {"ids": notification_ids})}
+    wanted = [delivery for delivery in deliveries if delivery.notification_id in free]
     held = session.execute(_on(partition, _HOLD_ROWS), _keys(wanted)).all()
     rows = {wanted[number - 1]: _Row(*columns) for number, *columns in held}
-    if len(rows) == len(wanted):
+    if len(rows) == len(deliveries):
         return rows, set()
-    missing = [delivery for delivery in wanted if delivery not in rows]
+    missing = [delivery for delivery in deliveries if delivery not in rows]
     there = session.execute(_on(partition, _BY_KEY), _keys(missing)).all()
     return rows, {missing[number - 1] for number, *_ in there}
 

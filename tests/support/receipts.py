@@ -9,9 +9,11 @@ from sqlalchemy.orm import Session
 
 from app.db.session import SessionFactory, transaction
 from app.delivery import audit, closing
+from app.delivery.report import Event, Report, Verdict
 from app.delivery.token import DeliveryKey
 from app.models import DeliveryBatch, DeliveryLog, DeliveryStatus, Notification, Receipt
 from app.notifications.repository import counts_of
+from app.receipts.service import record
 from tests.support.ledger import add_deliveries
 
 PLANNED_AGO = timedelta(minutes=10)
@@ -63,6 +65,15 @@ def receipts_of(sessions: SessionFactory, delivery: DeliveryKey) -> list[Receipt
             Receipt.notification_id == delivery.notification_id, Receipt.subscription_id == delivery.subscription_id
         )
         return list(session.scalars(stored.order_by(Receipt.event)))
+
+
+def displayed(delivery: DeliveryKey, *, seconds_ago: float = 0.0) -> Report:
+    return Report(delivery, Event.DISPLAYED, seconds_ago=seconds_ago)
+
+
+def verdicts(sessions: SessionFactory, *reports: Report) -> list[Verdict]:
+    """Write these reports, and return what became of each."""
+    return [written.verdict for written in record(sessions, reports)]
 
 
 def adds_up(sessions: SessionFactory, delivery: DeliveryKey) -> bool:
