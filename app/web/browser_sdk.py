@@ -1,4 +1,8 @@
-"""The browser SDK at /sdk: files of app/sdk/web, read once, for pages and service workers of any site."""
+"""The browser SDK at /sdk: its files, read once, for pages and service workers of any site.
+
+app/sdk/web has the newest version, app/sdk/<version> each that was released before: the pages of a site, and the
+service workers in its visitors' browsers, go on naming theirs when this service is upgraded.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,7 +15,7 @@ from fastapi import APIRouter, Header, Response
 from app.errors import NotFound
 from app.web.routing import api_router
 
-SDK_VERSION = "1.0.0"  # of all files together; the scripts name it, too
+SDK_VERSION = "1.0.0"  # of all files of the newest together; the scripts name it, too
 DIRECTORY = Path(__file__).parents[1] / "sdk" / "web"
 
 # What has its version in its name never changes. The name without is followed by those who do not pin one.
@@ -36,10 +40,11 @@ class _File:
 IfNoneMatch = Annotated[str, Header()]
 
 
-def sdk() -> APIRouter:
-    """Return the routes of the files: the newest by name, and by version and name. There is one version, ours."""
+def sdk(newest: Path = DIRECTORY) -> APIRouter:
+    """Return the routes of the files: those of the newest version by name, and all by version and name."""
     router = api_router(prefix="/sdk", include_in_schema=False)
-    files = _read()
+    files = _read(newest)
+    versions = {SDK_VERSION: files} | {path.name: _read(path) for path in newest.parent.glob("[0-9]*")}
 
     @router.get("/{name}")
     async def get_newest(name: str, if_none_match: IfNoneMatch = "") -> Response:
@@ -47,24 +52,21 @@ def sdk() -> APIRouter:
 
     @router.get("/{version}/{name}")
     async def get_pinned(version: str, name: str, if_none_match: IfNoneMatch = "") -> Response:
-        if version != SDK_VERSION:
-            raise NoSuchSdkFile(
-                f"This service has version {SDK_VERSION} of the SDK, at /sdk/{SDK_VERSION}/. Who needs another"
-                " keeps a copy of its files on the site itself."
-            )
-        return _answer(_find(files, name), _PINNED, if_none_match)
+        if version not in versions:
+            raise NoSuchSdkFile(f"This service has the SDK at {', '.join(f'/sdk/{each}/' for each in versions)}.")
+        return _answer(_find(versions[version], name), _PINNED, if_none_match)
 
     return router
 
 
-def _read() -> Mapping[str, _File]:
+def _read(directory: Path) -> Mapping[str, _File]:
     return {
         path.name: _File(
             content := path.read_bytes(),
             _MEDIA_TYPES[path.suffix],
             f'"{hashlib.sha256(content).hexdigest()[:32]}"',
         )
-        for path in sorted(DIRECTORY.iterdir())
+        for path in sorted(directory.iterdir())
         if path.suffix in _MEDIA_TYPES
     }
 

@@ -1,18 +1,21 @@
 """The SDK's files as the service gives them to any site's pages.
 
 How to change one: until its version is released, put the hash that the failing test shows into PUBLISHED. After
-that, a change is a new version: raise SDK_VERSION (app/web/browser_sdk.py) and the VERSION of both scripts, and add
-it to PUBLISHED with its hashes. Browsers and CDNs keep for a year what /sdk/<version>/ gave them.
+that, a change is a new version: copy app/sdk/web to app/sdk/<the version released>, raise SDK_VERSION
+(app/web/browser_sdk.py) and the VERSION of both scripts, and add it to PUBLISHED with its hashes. Pages go on
+naming the version that they were written for; browsers and CDNs keep for a year what /sdk/<version>/ gave them.
 """
 
 import hashlib
 import re
+from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from app.web.browser_sdk import DIRECTORY, SDK_VERSION
+from app.web.browser_sdk import DIRECTORY, SDK_VERSION, sdk
 from tests.support.api import build_settings
 
 SITE = "https://blog.example.com"
@@ -26,6 +29,10 @@ PUBLISHED = {
     },
 }
 NEWEST, PINNED = "/sdk/push-client.js", f"/sdk/{SDK_VERSION}/push-client.js"
+
+
+def sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +57,28 @@ def test_a_script_names_the_version_that_the_service_gives_it(name: str) -> None
 
 
 def test_what_is_published_under_a_version_never_changes(client: TestClient) -> None:
-    names = {path.name for path in DIRECTORY.iterdir()}
+    served = {
+        version: {name: sha256_of(client.get(f"/sdk/{version}/{name}").content) for name in names}
+        for version, names in PUBLISHED.items()
+    }
 
-    served = {name: client.get(f"/sdk/{SDK_VERSION}/{name}").content for name in names}
+    assert served == PUBLISHED, "How to change a file of the SDK stands at the top of this one."
+    assert {path.name for path in DIRECTORY.iterdir()} == PUBLISHED[SDK_VERSION].keys()
 
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in served.items()}
-    assert hashes == PUBLISHED[SDK_VERSION], "How to change a file of the SDK stands at the top of this one."
+
+def test_a_version_that_was_released_before_is_served_beside_the_newest(tmp_path: Path) -> None:
+    for directory in ("web", "0.9.0"):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / "push-client.js").write_text(f"// {directory}", encoding="utf-8")
+    app = FastAPI()
+    app.include_router(sdk(tmp_path / "web"))
+
+    newest, pinned, before = (
+        TestClient(app).get(f"/sdk/{version}push-client.js") for version in ("", f"{SDK_VERSION}/", "0.9.0/")
+    )
+
+    assert [newest.text, pinned.text, before.text] == ["// web", "// web", "// 0.9.0"]
+    assert before.headers["cache-control"] == pinned.headers["cache-control"]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
