@@ -135,6 +135,17 @@ test("a subscription with another key that turns up late makes way", async () =>
   assert.equal(world.browser.subscribed, 2);
 });
 
+test("an endpoint that is refused, and the next one too, is told and not tried for ever", async () => {
+  const world = new World();
+  const push = world.visit();
+  const taken = [409, { type: "/problems/endpoint-taken" }];
+  world.service.refusals = [[200, { public_key: KEY }], taken, [200, { public_key: KEY }], taken];
+
+  await assert.rejects(push.subscribe(), { code: "service", status: 409 });
+
+  assert.equal(world.service.count("POST"), 2);
+});
+
 test("a push service that never answers is told, not waited for", async () => {
   const world = new World();
   const push = world.visit();
