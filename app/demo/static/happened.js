@@ -81,9 +81,10 @@ export function showReceived(push) {
   const id = push.id ?? crypto.randomUUID();
   const entry = find(id) ?? add(id, push.title, push.body ?? "");
   if (!push.id) {
-    const unknown = { done: false, name: "Not from this service" };
+    const unknown = { done: false, name: "Not from this service", text: "" };
+    const untold = { done: false, name: "" }; // as the service knows nothing of it
     const displayed = { done: true, name: "Displayed", time: new Date().toISOString() };
-    fill(entry, { accepted: unknown, sent: { done: false, name: "" }, displayed, answered: PENDING.answered });
+    fill(entry, { accepted: unknown, sent: untold, displayed, answered: untold });
   }
   const payload = part(entry, "payload");
   payload.textContent = JSON.stringify(push, null, 2);
@@ -153,7 +154,7 @@ function sentStepOf({ status, reason, response_code: code, sent_at: sent, schedu
   if (status === "pending" && why) {
     return { done: false, name: "Waiting", text: why };
   }
-  return { done: false, name: "Sent", text: scheduled ? `at ${clock(new Date(scheduled))}` : undefined };
+  return { done: false, name: "Sent", text: scheduled ? `due ${clock(new Date(scheduled))}` : undefined };
 }
 
 /** @param {HTMLElement} entry @param {Record<string, Step>} steps */
@@ -162,12 +163,13 @@ function fill(entry, steps) {
   for (const [key, step] of Object.entries(steps)) {
     const line = /** @type {HTMLElement} */ (entry.querySelector(`[data-step="${key}"]`));
     const [name, time] = /** @type {[HTMLElement, HTMLTimeElement]} */ (/** @type {unknown} */ (line.children));
-    const text = step.text ?? (step.time ? lapse(start, new Date(step.time)) : "");
+    const text = step.text ?? (step.time ? lapse(start, new Date(step.time)) : step.done ? "" : "not yet");
     const isNews = step.done && line.dataset.done !== "true";
     name.textContent = step.name;
     time.textContent = text;
     time.dateTime = step.time ?? "";
     time.title = step.time ? new Date(step.time).toLocaleString() : "";
+    line.hidden = !step.name;
     line.dataset.done = String(step.done);
     line.dataset.bad = String(Boolean(step.isBad));
     if (isNews) {
