@@ -106,7 +106,9 @@ export class PushClient extends EventTarget {
       throw new PushError("permission-dismissed", "The browser's question was not answered.");
     }
     await this.#alone(async (registration) => {
-      const saved = await this.#load(registration);
+      const known = await this.#load(registration);
+      // What was turned off is not taken up again: it may be that of somebody who has logged out.
+      const saved = known && (known.wanted ? known : { ...known, ...NOT_STORED });
       const topics = wish.topics ?? saved?.topics ?? [];
       const changes = { wanted: true, topics, ...(wish.topics && { userId: null }) };
       await this.#agree(registration, await this.#save(registration, saved, changes), wish);

@@ -77,3 +77,21 @@ test("a subscription without a user is read and changed with its secret", async 
 
   assert.deepEqual([topics, world.service.stored], [["sport"], []]);
 });
+
+for (const [who, token, state] of [
+  ["without a name", "anybody", "on"],
+  ["not logged in", null, "off"],
+]) {
+  test(`who turns it on ${who} gets nobody's subscription that could not be deleted at their logout`, async () => {
+    const world = await World.subscribed();
+    await world.visit({ token: null }).unsubscribe();
+
+    const push = world.visit({ token });
+    await push.subscribe().catch(() => {});
+    const status = await push.status();
+
+    const { endpoint } = world.browser.subscription;
+    const owners = world.service.stored.filter((row) => row.endpoint === endpoint).map((row) => row.user_id);
+    assert.deepEqual([status.state, owners], [state, state === "on" ? [null] : []]);
+  });
+}

@@ -24,7 +24,7 @@ SCRIPTS = ("push-client.js", "push-sw.js")
 PUBLISHED = {
     "1.0.0": {
         "push-client.d.ts": "4564f5020152b05cf3226bc9853d2a17017e26e84692edc865983d0802c2f8ae",
-        "push-client.js": "a751301ab1f7128d63a5aff95ef4fe7bfd92479f4bd53106ce3f6b8b22b62d84",
+        "push-client.js": "b9a2d11dac94e9b6f127f914bc568238f0b57c8921ee892d1442f1af017ce882",
         "push-sw.js": "96150671c93ab65f74a2db99253f21dc8142af7097d58ff7ba51d842d995306f",
     },
 }
