@@ -88,7 +88,12 @@ _BY_KEY = """
      AND log.notification_id = entry.notification_id
      AND log.subscription_id = entry.subscription_id
 """
-_HOLD_ROWS = f"ROLLBACK TO SAVEPOINT before_looking; {_BY_KEY} FOR NO KEY UPDATE OF log SKIP LOCKED"
+_HOLD_ROWS = f"""
+    ROLLBACK TO SAVEPOINT before_looking;
+    RELEASE SAVEPOINT before_looking;
+    {_BY_KEY}
+    FOR NO KEY UPDATE OF log SKIP LOCKED
+"""
 # A batch that nobody has had is pending as a whole to whoever counts, and a closed one has counts of its own.
 _HOLD_BATCHES = text(
     """
