@@ -38,6 +38,17 @@ test("a click turns it on: the person is asked, the service gets subscription, t
   });
 });
 
+test("what was just turned on is not looked at again on the same page", async () => {
+  const world = new World();
+  const push = world.visit();
+  await push.subscribe();
+  const before = world.service.requests.length;
+
+  await push.status();
+
+  assert.equal(world.service.requests.length, before);
+});
+
 test("the browser is asked before anything is awaited, as the click's right to ask is soon over", async () => {
   const world = new World();
 
