@@ -247,15 +247,15 @@ export class PushClient extends EventTarget {
   }
 
   /**
-   * End the subscription: in the browser first, which is what counts, then at the service. That it is not wanted is
-   * written down before, so that the next visit goes on where a page was closed in between.
+   * End the subscription: in the browser first, which is what counts, then at the service, also where the browser
+   * could not. That it is not wanted is written down before, so that the next visit goes on with what is left.
    * @param {Registration} registration
    * @param {Partial<State>} [changes]
    */
   async #leave(registration, changes = {}) {
     const saved = await this.#save(registration, await this.#load(registration), { ...changes, wanted: false });
     const browser = await registration.pushManager.getSubscription();
-    await browser?.unsubscribe();
+    const failure = await browser?.unsubscribe().then(() => null, asPushError);
     if (saved.id) {
       try {
         await this.#call("DELETE", pathOf(saved.id), { auth: saved.auth });
@@ -264,6 +264,9 @@ export class PushClient extends EventTarget {
           throw error;
         }
       }
+    }
+    if (failure) {
+      throw failure;
     }
     await this.#save(registration, saved, NOT_STORED);
   }

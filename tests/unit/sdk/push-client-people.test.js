@@ -95,3 +95,17 @@ for (const [who, token, state] of [
     assert.deepEqual([status.state, owners], [state, state === "on" ? [null] : []]);
   });
 }
+
+test("who turns it off where the browser cannot is sent nothing more, and the next visit goes on", async () => {
+  const world = await World.subscribed();
+  const { unsubscribe } = world.browser.subscription;
+  world.browser.subscription.unsubscribe = () => Promise.reject(new DOMException("Not now.", "AbortError"));
+
+  const { state, reason } = await world.visit().unsubscribe();
+  const stored = world.service.stored.length;
+  world.browser.subscription.unsubscribe = unsubscribe;
+  const later = await world.visit().status();
+
+  assert.deepEqual([state, reason, stored], ["off", "browser", 0]);
+  assert.deepEqual([later.state, later.reason, world.browser.subscription], ["off", undefined, null]);
+});

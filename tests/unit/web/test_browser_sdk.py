@@ -24,7 +24,7 @@ SCRIPTS = ("push-client.js", "push-sw.js")
 PUBLISHED = {
     "1.0.0": {
         "push-client.d.ts": "4564f5020152b05cf3226bc9853d2a17017e26e84692edc865983d0802c2f8ae",
-        "push-client.js": "b9a2d11dac94e9b6f127f914bc568238f0b57c8921ee892d1442f1af017ce882",
+        "push-client.js": "8017571dbc6f42555f9281f9cac645d897aa4efa528963f9bb1855c43f50f389",
         "push-sw.js": "96150671c93ab65f74a2db99253f21dc8142af7097d58ff7ba51d842d995306f",
     },
 }
