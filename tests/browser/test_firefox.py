@@ -121,7 +121,7 @@ def test_a_click_on_the_notification_leads_to_the_tab_that_is_open(
     send(client, subscriber.id, title="Look here", body="", url="/demo")
     page.click_alert(page.wait_for_alert("Look here"))
 
-    page.wait_for("document.querySelector('#pushes [data-step=answered]').textContent.includes('Clicked')")
+    page.wait_for("document.querySelector('#pushes [data-step=answered]').dataset.done === 'true'")
 
     assert page.tabs() == [f"{origin}/demo"]
 

@@ -191,5 +191,5 @@ def test_every_attack_has_a_test_that_is_there() -> None:
 
 
 def _is_defined(file: Path, name: str) -> bool:
-    definition = f"\ndef {name}(" if file.suffix == ".py" else f'\ntest("{name}", '
-    return file.exists() and definition in file.read_text(encoding="utf-8")
+    definitions = [f"\ndef {name}("] if file.suffix == ".py" else [f'test("{name}", ', f"test(`{name}`, "]
+    return file.exists() and any(each in file.read_text(encoding="utf-8") for each in definitions)

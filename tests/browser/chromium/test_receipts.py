@@ -101,7 +101,7 @@ def test_messages_that_come_together_can_all_be_clicked_and_are_counted_on_the_a
     alerts = [visitor.desktop.wait_for(f"Part {part}") for part in range(8)]
     for notification_id in sent:
         wait_until_delivered(client, notification_id)
-    assert visitor.look_into("badges")[-1] == 8
+    until(lambda: visitor.look_into("badges")[-1] == 8, "the number of all")
     for alert in alerts:
         visitor.desktop.click(alert)
     until(lambda: all("clicked" in receipts_of(notification_id) for notification_id in sent), "all clicks")
