@@ -57,6 +57,8 @@ class Payloads:
         """Return the form that the browsers of a push service get: compact UTF-8 JSON, without null members."""
         declarative = self._declarative(notification) if service is PushServiceKind.APPLE else None
         form = form_of(declarative or self.classic(notification))
+        if declarative is not None and form.size > MAX_PLAINTEXT_BYTES:
+            form = form_of(self.classic(notification))  # accepted when SITE_URL was shorter
         return form.padded() if self.is_padded else form
 
     def classic(self, notification: Notification) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def _request_id(scope: Scope) -> bytes:
 
 def _new_id() -> bytes:
     # It names a request and guards nothing. The system's randomness costs a call of it, and every thread a turn.
-    return b"%032x" % getrandbits(128)
+    return b"%032x" % getrandbits(128)  # nosec B311
 
 
 def _client_kind(scope: Scope) -> str:

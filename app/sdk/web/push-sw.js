@@ -309,7 +309,7 @@
   /** @param {"received" | "clicked" | "closed"} kind @param {Push} push @param {string} [action] */
   async function tellPages(kind, { receipt, ...notification }, action) {
     for (const page of await openPages()) {
-      page.postMessage({ source: NAME, kind, notification, action });
+      page.postMessage({ source: NAME, kind, notification, action: action || undefined });
     }
   }
 

@@ -121,6 +121,15 @@ def test_without_a_url_a_click_leads_to_the_site() -> None:
     assert payload["notification"].keys() == {"title", "navigate", "body", "tag", "mutable", "data"}
 
 
+def test_what_does_not_fit_with_safaris_wrapper_any_more_is_sent_in_the_classic_form() -> None:
+    asked = notification(body="")
+    room = MAX_PLAINTEXT_BYTES - PAYLOADS.form_of(asked, FCM).size
+
+    form = PAYLOADS.form_of(notification(body="x" * room), APPLE)
+
+    assert (form.size, form.content_type) == (MAX_PLAINTEXT_BYTES, OCTET_STREAM)
+
+
 @pytest.mark.parametrize("service", [each for each in PushServiceKind if each is not APPLE])
 def test_only_apples_browsers_get_the_declarative_form(service: PushServiceKind) -> None:
     assert PAYLOADS.form_of(notification(), service).content_type == OCTET_STREAM
@@ -206,7 +215,6 @@ def test_the_bytes_by_field_add_up_to_the_size_the_largest_first(service: PushSe
         (SAFE_PLAINTEXT_BYTES, SAFE_PLAINTEXT_BYTES),
         (SAFE_PLAINTEXT_BYTES + 1, MAX_PLAINTEXT_BYTES),
         (MAX_PLAINTEXT_BYTES, MAX_PLAINTEXT_BYTES),
-        (MAX_PLAINTEXT_BYTES + 1, MAX_PLAINTEXT_BYTES + 1),
     ],
 )
 @pytest.mark.parametrize("service", [APPLE, FCM])
@@ -220,3 +228,11 @@ def test_a_padded_message_has_one_of_two_sizes_and_says_the_same(
 
     assert len(plaintext) == padded
     assert json.loads(plaintext) == json.loads(plaintext_of(PAYLOADS.form_of(asked, service)))
+
+
+def test_what_is_too_long_is_not_made_longer() -> None:
+    asked = notification(body="x" * MAX_PLAINTEXT_BYTES)
+
+    form = Payloads(URLS, is_padded=True).form_of(asked, FCM)
+
+    assert form == PAYLOADS.form_of(asked, FCM)

@@ -25,7 +25,7 @@ PUBLISHED = {
     "1.0.0": {
         "push-client.d.ts": "4564f5020152b05cf3226bc9853d2a17017e26e84692edc865983d0802c2f8ae",
         "push-client.js": "8017571dbc6f42555f9281f9cac645d897aa4efa528963f9bb1855c43f50f389",
-        "push-sw.js": "96150671c93ab65f74a2db99253f21dc8142af7097d58ff7ba51d842d995306f",
+        "push-sw.js": "81f3881d8556331d4a7a309a03b4db5b38ad9f9dcefb7277313dd256f8dd9a74",
     },
 }
 NEWEST, PINNED = "/sdk/push-client.js", f"/sdk/{SDK_VERSION}/push-client.js"
