@@ -55,14 +55,17 @@ def drop_database(server_url: str, name: str) -> None:
 
 @contextmanager
 def temporary_database(server_url: str, *, template: str = "template0") -> Iterator[str]:
-    """Create a database for the block and yield its URL."""
+    """Create a database for the block and yield its URL. The server may be started anew meanwhile."""
     name = f"push_test_{uuid.uuid4().hex}"
     with _maintenance(server_url) as cursor:
         try:
             _create(cursor, name, template)
             yield sibling_url(server_url, name)
         finally:
-            _drop(cursor, name)
+            try:
+                _drop(cursor, name)
+            except psycopg2.OperationalError:  # the server was taken away meanwhile, and given back
+                drop_database(server_url, name)
 
 
 @contextmanager
