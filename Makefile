@@ -38,7 +38,7 @@ fuzz: $(INSTALLED) ## Try at random what input can break, five minutes; FUZZ_EXA
 	FUZZ_SEED=$$seed FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) \
 		$(BIN)/python -m pytest -n 2 -q -m hypothesis --hypothesis-seed="$$seed"
 
-drill: $(INSTALLED) ## Kill it, stop its database, set its clocks wrong: nobody may be lost (14 minutes)
+drill: $(INSTALLED) ## Kill it, stop its database, set its clocks wrong: nobody may be lost (16 minutes)
 	@$(BIN)/python -m pytest tests/drill -q
 
 bench: $(INSTALLED) ## Measure deliveries beside peers in the same run, nine minutes (loopback only)
