@@ -12,7 +12,7 @@ from app.db.session import SessionFactory, transaction
 from app.delivery.token import ReceiptTokens
 from app.ids import new_id
 from app.main import create_app
-from app.models import DEFAULT_TENANT_ID, DeliveryBatch, DeliveryLog, Receipt
+from app.models import DEFAULT_TENANT_ID, DeliveryBatch, DeliveryLog, DeliveryStatus, Receipt
 from app.receipts.schemas import ReceiptIn, ReceiptsIn
 from app.web.deps import SessionsDep
 
@@ -53,8 +53,8 @@ def _store(session: Session, tokens: ReceiptTokens, receipt: ReceiptIn) -> bool:
         occurred_at=now,
     )
     is_new = session.execute(stored.on_conflict_do_nothing().returning(Receipt.id)).one_or_none() is not None
-    if row.status != "delivered":
-        row.status, row.delivered_at = "delivered", now  # type: ignore[assignment]
+    if row.status != DeliveryStatus.DELIVERED:
+        row.status, row.delivered_at = DeliveryStatus.DELIVERED, now
         session.flush()
         session.execute(
             update(DeliveryBatch)

@@ -12,20 +12,10 @@ from tests.support.demo_page import (
     wait_until_delivered,
 )
 from tests.support.notification_area import NotificationArea
+from tests.support.outbox import KEPT
 from tests.support.waiting import until
 
 CLOCK_TICK = timedelta(milliseconds=10)  # browsers tell the time less exactly than they know it
-KEPT = """new Promise((resolve, reject) => {
-    const opening = indexedDB.open("push-notification-service");
-    opening.onerror = () => reject(opening.error);
-    opening.onsuccess = () => {
-        const reading = opening.result.transaction("outbox").objectStore("outbox").getAll();
-        reading.onsuccess = () => {
-            opening.result.close();
-            resolve(reading.result.map(({ event }) => event));
-        };
-    };
-})"""
 
 
 def test_a_click_is_reported_and_only_a_dismissal_is_a_closing(page, subscriber, client, receipts_of):

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, Worker
 from app.simulator import Browser
 from tests.support.chromium import Chromium
 from tests.support.desktop import Desktop
+from tests.support.outbox import KEPT
 from tests.support.waiting import until
 
 # What a notification is made of, but for `data`, which is the service worker's own.
@@ -16,17 +17,6 @@ SHOWN = """async () => (await self.registration.getNotifications()).map((shown) 
   const { title, body, icon, image, badge, tag, timestamp, renotify, requireInteraction, silent, actions } = shown;
   return { title, body, icon, image, badge, tag, timestamp, renotify, requireInteraction, silent,
            actions: actions.map(({ action, title, icon }) => ({ action, title, icon })) };
-})"""
-KEPT = """new Promise((resolve, reject) => {
-  const opening = indexedDB.open("push-notification-service");
-  opening.onerror = () => reject(opening.error);
-  opening.onsuccess = () => {
-    const reading = opening.result.transaction("outbox").objectStore("outbox").getAll();
-    reading.onsuccess = () => {
-      opening.result.close();
-      resolve(reading.result.map(({ event }) => event));
-    };
-  };
 })"""
 REGISTER = """(script) => navigator.serviceWorker.register(script).then(() => navigator.serviceWorker.ready)
     .then((registration) => registration.scope)"""
